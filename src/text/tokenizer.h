@@ -1,0 +1,58 @@
+// Text to token ids and back. L4, beside model; sees only base. The kinds are bpe.cpp (byte-level BPE), later
+// SentencePiece and WordPiece. A tokenizer is immutable after make_tokenizer and safe to use from many threads.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/result.h"
+
+namespace nutshell {
+
+// Token types as in GGUF (tokenizer.ggml.token_type).
+enum class TokenType : int32_t { normal = 1, unknown = 2, control = 3, user_defined = 4, unused = 5, byte = 6 };
+
+// What a model file says of its tokenizer (engine/ fills it from GGUF metadata). Everything is hostile input.
+struct TokenizerData {
+  std::string model;                // tokenizer.ggml.model: "gpt2" = byte-level BPE
+  std::string pre;                  // tokenizer.ggml.pre: "smollm", "qwen2", ...; empty when the file has none
+  std::vector<std::string> tokens;  // by id
+  std::vector<int32_t> types;       // by id, empty when absent
+  std::vector<float> scores;        // by id, empty when absent
+  std::vector<std::string> merges;  // "left right", by rank
+  int32_t bos = -1, eos = -1, eot = -1, eom = -1, unknown = -1, padding = -1;  // -1: none
+  bool add_bos = false;
+};
+
+class Tokenizer {
+ public:
+  virtual ~Tokenizer() = default;
+
+  virtual int32_t n_vocab() const = 0;
+  // Ids of text; no BOS or EOS is added. With parse_special, special tokens (control and user-defined)
+  // that occur literally in the text become their ids; without, they are plain text.
+  // Any bytes are accepted: invalid UTF-8 is kept byte by byte.
+  virtual std::vector<int32_t> encode(std::string_view text, bool parse_special) const = 0;
+  // The bytes a token stands for. Special tokens give their literal text when render_special, else nothing.
+  // An id outside the vocabulary gives nothing. A token may end inside a character: see utf8_stream.h.
+  virtual std::string token_bytes(int32_t id, bool render_special) const = 0;
+  // True for the tokens that end a generation: EOS, EOT, EOM and what the vocabulary names as such
+  // (<|im_end|>, <|eot_id|>, <|endoftext|>, <end_of_turn> ... when of control type).
+  virtual bool is_end(int32_t id) const = 0;
+  virtual TokenType type(int32_t id) const = 0;
+
+  std::string decode(std::span<const int32_t> ids, bool render_special) const {
+    std::string out;
+    for (int32_t id : ids) out += token_bytes(id, render_special);
+    return out;
+  }
+};
+
+// Errors: unsupported_tokenizer (names model/pre and lists what is supported), corrupt_file, limit_exceeded.
+Result<std::unique_ptr<Tokenizer>> make_tokenizer(TokenizerData data);
+
+}  // namespace nutshell

@@ -1,0 +1,40 @@
+#include "base/parallel.h"
+
+#include <doctest/doctest.h>
+
+#include <numeric>
+#include <vector>
+
+using namespace nutshell;
+
+TEST_CASE("every thread runs once and the barrier orders their writes") {
+  for (int n : {1, 2, 3, 4}) {
+    ThreadPool pool(n);
+    const int actual = pool.n_threads();
+    std::vector<int> first(static_cast<size_t>(actual)), sums(static_cast<size_t>(actual));
+    for (int round = 1; round <= 200; ++round) {
+      pool.run([&](Worker& w) {
+        first[static_cast<size_t>(w.thread())] = round;
+        w.barrier();
+        sums[static_cast<size_t>(w.thread())] = std::accumulate(first.begin(), first.end(), 0);
+        w.barrier();
+      });
+      for (int s : sums) REQUIRE(s == round * actual);
+    }
+  }
+}
+
+TEST_CASE("shares cover everything once and cut at the grain") {
+  ThreadPool pool(3);
+  for (int64_t n : {0, 1, 15, 16, 17, 100, 1536}) {
+    for (int64_t grain : {1, 4, 16}) {
+      std::vector<std::atomic<int>> hits(static_cast<size_t>(n));
+      pool.run([&](Worker& w) {
+        const auto r = w.share(n, grain);
+        if (r.begin < r.end) CHECK(r.begin % grain == 0);
+        for (int64_t i = r.begin; i < r.end; ++i) ++hits[static_cast<size_t>(i)];
+      });
+      for (auto& h : hits) REQUIRE(h == 1);
+    }
+  }
+}

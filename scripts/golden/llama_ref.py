@@ -1,0 +1,88 @@
+"""llama.cpp as the reference: load a GGUF, decode tokens, read logits. Used by the makers only, never by the product.
+
+Needs `llama-cpp-python` (built from its sdist) and numpy. Flash attention is off and the model stays on the CPU, so that
+a run depends on few choices: the type of the KV cache, the threads and how many tokens are decoded at once.
+"""
+
+import ctypes
+
+import llama_cpp
+import numpy as np
+
+LLAMA_CPP_COMMIT = "0c1e57098"  # what llama-cpp-python 0.3.36 carries, from its CHANGELOG
+KV_TYPES = {"f32": 0, "f16": 1}
+
+_quiet = llama_cpp.llama_log_callback(lambda level, text, data: None)
+
+
+class Reference:
+    """One model and one context. `step` = how many tokens go through the graph at once in `decode`."""
+
+    def __init__(self, path, kv="f16", threads=2, step=512, context=1024, all_logits=False):
+        llama_cpp.llama_log_set(_quiet, ctypes.c_void_p(0))
+        model = llama_cpp.llama_model_default_params()
+        model.n_gpu_layers = 0
+        self.model = llama_cpp.llama_model_load_from_file(str(path).encode(), model)
+        if not self.model:
+            raise SystemExit(f"llama.cpp cannot load {path}")
+        self.vocab = llama_cpp.llama_model_get_vocab(self.model)
+        self.n_vocab = llama_cpp.llama_vocab_n_tokens(self.vocab)
+        params = llama_cpp.llama_context_default_params()
+        params.n_ctx = context
+        params.n_batch = params.n_ubatch = step
+        params.n_threads = params.n_threads_batch = threads
+        params.flash_attn_type = llama_cpp.LLAMA_FLASH_ATTN_TYPE_DISABLED
+        params.type_k = params.type_v = KV_TYPES[kv]
+        self.context = llama_cpp.llama_init_from_model(self.model, params)
+        if not self.context:
+            raise SystemExit("llama.cpp cannot make a context")
+        self.step = step
+        self.batch = llama_cpp.llama_batch_init(step, 0, 1)
+        self.position = 0
+
+    def close(self):
+        llama_cpp.llama_batch_free(self.batch)
+        llama_cpp.llama_free(self.context)
+        llama_cpp.llama_model_free(self.model)
+
+    def tokenize(self, text, special=True):
+        """Token ids without BOS or EOS beyond what the file itself asks for."""
+        raw = text.encode()
+        out = (llama_cpp.llama_token * (len(raw) + 8))()
+        count = llama_cpp.llama_tokenize(self.vocab, raw, len(raw), out, len(out), True, special)
+        assert count >= 0
+        return list(out[:count])
+
+    def text(self, ids):
+        """The bytes of `ids`, special tokens shown."""
+        out = b""
+        buffer = ctypes.create_string_buffer(512)
+        for token in ids:
+            out += buffer.raw[: llama_cpp.llama_token_to_piece(self.vocab, token, buffer, len(buffer), 0, True)]
+        return out.decode("utf-8", errors="replace")
+
+    def reset(self):
+        llama_cpp.llama_memory_clear(llama_cpp.llama_get_memory(self.context), True)
+        self.position = 0
+
+    def decode(self, ids, every=False):
+        """Appends `ids` to the sequence. Logits [n, n_vocab] of all of them (every) or of the last one, float32."""
+        rows = []
+        for start in range(0, len(ids), self.step):
+            piece = ids[start : start + self.step]
+            batch = self.batch
+            batch.n_tokens = len(piece)
+            for i, token in enumerate(piece):
+                batch.token[i] = token
+                batch.pos[i] = self.position + i
+                batch.n_seq_id[i] = 1
+                batch.seq_id[i][0] = 0
+                batch.logits[i] = every or start + i == len(ids) - 1
+            if llama_cpp.llama_decode(self.context, batch) != 0:
+                raise SystemExit("llama_decode failed")
+            self.position += len(piece)
+            wanted = range(len(piece)) if every else ([len(piece) - 1] if start + len(piece) == len(ids) else [])
+            for i in wanted:
+                pointer = llama_cpp.llama_get_logits_ith(self.context, i)
+                rows.append(np.ctypeslib.as_array(pointer, shape=(self.n_vocab,)).copy())
+        return np.stack(rows)

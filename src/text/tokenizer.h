@@ -1,5 +1,6 @@
 // Text to token ids and back. L4, beside model; sees only base. The kinds are bpe.cpp (byte-level BPE), later
-// SentencePiece and WordPiece. A tokenizer is immutable after make_tokenizer and safe to use from many threads.
+// SentencePiece and WordPiece. A tokenizer is immutable after make_tokenizer and safe to use from many
+// threads.
 #pragma once
 
 #include <cstdint>
@@ -14,16 +15,23 @@
 namespace nutshell {
 
 // Token types as in GGUF (tokenizer.ggml.token_type).
-enum class TokenType : int32_t { normal = 1, unknown = 2, control = 3, user_defined = 4, unused = 5, byte = 6 };
+enum class TokenType : int32_t {
+  normal = 1,
+  unknown = 2,
+  control = 3,
+  user_defined = 4,
+  unused = 5,
+  byte = 6
+};
 
 // What a model file says of its tokenizer (engine/ fills it from GGUF metadata). Everything is hostile input.
 struct TokenizerData {
-  std::string model;                // tokenizer.ggml.model: "gpt2" = byte-level BPE
-  std::string pre;                  // tokenizer.ggml.pre: "smollm", "qwen2", ...; empty when the file has none
-  std::vector<std::string> tokens;  // by id
-  std::vector<int32_t> types;       // by id, empty when absent
-  std::vector<float> scores;        // by id, empty when absent
-  std::vector<std::string> merges;  // "left right", by rank
+  std::string model;  // tokenizer.ggml.model: "gpt2" = byte-level BPE
+  std::string pre;    // tokenizer.ggml.pre: "smollm", "qwen2", ...; empty when the file has none
+  std::vector<std::string> tokens;                                             // by id
+  std::vector<int32_t> types;                                                  // by id, empty when absent
+  std::vector<float> scores;                                                   // by id, empty when absent
+  std::vector<std::string> merges;                                             // "left right", by rank
   int32_t bos = -1, eos = -1, eot = -1, eom = -1, unknown = -1, padding = -1;  // -1: none
   bool add_bos = false;
 };

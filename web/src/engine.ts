@@ -1,0 +1,208 @@
+// class Engine and Nutshell.load: the page's side. Each engine owns one worker, which holds the module, the model and the
+// pull loop; this file only sends calls and turns token events into an async iterator of strings. It never imports the
+// wasm module.
+import { abortError, EngineError, throwIfAborted } from './errors.ts';
+import { RpcClient, type WorkerLike } from './rpc/client.ts';
+import type { Prompt, RunEvent, Source } from './rpc/protocol.ts';
+import type { ChatMessage, EngineInfo, GenerateOptions, LoadOptions, Timings } from './types.ts';
+
+/** How long an aborted load may take to put its files in order before its worker is ended. */
+const kAbortGraceMs = 2000;
+
+/** A loaded model in its own worker. Calls of chat and generate run one after the other, in the order they were started. */
+export class Engine {
+  private currentInfo: EngineInfo;
+  private currentTimings: Timings | null = null;
+  /** Settles when the last started run has ended. */
+  private tail: Promise<unknown> = Promise.resolve();
+
+  /** Use Nutshell.load. */
+  constructor(
+    private readonly client: RpcClient,
+    info: EngineInfo,
+  ) {
+    this.currentInfo = info;
+  }
+
+  /** What runs and where: flavour, threads, memory, model. `memoryBytes` is of the end of the last call. */
+  get info(): EngineInfo {
+    return this.currentInfo;
+  }
+
+  /** Numbers of the last ended call of chat or generate; null before the first. */
+  get timings(): Timings | null {
+    return this.currentTimings;
+  }
+
+  /**
+   * The model's answer to `messages`, as pieces of text. The work starts with the first `next()`. Leaving the loop or
+   * aborting `options.signal` stops the model; the engine stays usable. Throws EngineError: `no_chat_template`,
+   * `bad_chat_template`, `context_full`, `aborted` ...
+   */
+  chat(messages: ChatMessage[], options: GenerateOptions = {}): AsyncGenerator<string, void, void> {
+    return this.run({ messages: messages.map(({ role, content }) => ({ role, content })) }, options);
+  }
+
+  /** The continuation of a text (special tokens in it are recognised) or of token ids (taken as they are). */
+  generate(prompt: string | ArrayLike<number>, options: GenerateOptions = {}): AsyncGenerator<string, void, void> {
+    return this.run(typeof prompt === 'string' ? { text: prompt } : { ids: Array.from(prompt) }, options);
+  }
+
+  /** The prompt that `chat` would give to the model. */
+  async renderChat(messages: ChatMessage[]): Promise<string> {
+    return (await this.client.call('render', { messages })).text;
+  }
+
+  /** Token ids of a text, nothing added; `special: false` takes special tokens in it as plain text. */
+  async tokenize(text: string, options: { special?: boolean } = {}): Promise<number[]> {
+    return (await this.client.call('tokenize', { text, special: options.special ?? true })).ids;
+  }
+
+  async detokenize(ids: ArrayLike<number>): Promise<string> {
+    return (await this.client.call('detokenize', { ids: Array.from(ids) })).text;
+  }
+
+  /** Ends the worker and frees all memory. Open calls reject with `disposed`. May be called twice. */
+  async dispose(): Promise<void> {
+    this.client.close(new EngineError('disposed'));
+  }
+
+  private async *run(prompt: Prompt, options: GenerateOptions): AsyncGenerator<string, void, void> {
+    const { onToken, onPrefill, signal, ...rest } = options;
+    throwIfAborted(signal);
+    const stopper = new AbortController();
+    const abort = () => stopper.abort(signal?.reason);
+    signal?.addEventListener('abort', abort, { once: true });
+    const pieces = new PieceQueue();
+    const onEvent = (event: RunEvent) => {
+      // What arrives after an abort was already on its way; the caller has said that it wants no more.
+      if (stopper.signal.aborted) return;
+      try {
+        if (event.kind === 'prefill') onPrefill?.(event);
+        else if (event.kind === 'token') onToken?.(event.token);
+      } catch (error) {
+        // A callback that throws ends the call with its error, as a throw in the loop would.
+        pieces.end(error);
+        stopper.abort();
+        return;
+      }
+      pieces.push(event.kind === 'token' ? event.token.text : event.kind === 'text' ? event.text : '');
+    };
+    const previous = this.tail;
+    const ended = (async () => {
+      await Promise.race([previous, abortOf(stopper.signal)]);
+      throwIfAborted(stopper.signal);
+      const request = { prompt, options: rest, logprobs: onToken !== undefined };
+      const { timings, memoryBytes } = await this.client.call('run', request, { onEvent, signal: stopper.signal });
+      this.currentTimings = timings;
+      this.currentInfo = { ...this.currentInfo, memoryBytes };
+    })();
+    this.tail = Promise.allSettled([previous, ended]);
+    ended.then(() => pieces.end(), (error: unknown) => pieces.end(error));
+    try {
+      for (;;) {
+        const piece = await pieces.next();
+        // An abort must not wait for the consumer to read what is still queued.
+        throwIfAborted(signal);
+        if (piece === null) return;
+        yield piece;
+      }
+    } finally {
+      signal?.removeEventListener('abort', abort);
+      stopper.abort();
+      await ended.catch(() => undefined);
+    }
+  }
+}
+
+/** Resolves (never rejects) when the signal is aborted. */
+function abortOf(signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => signal.addEventListener('abort', () => resolve(), { once: true }));
+}
+
+/** Pieces on their way from the worker to the one consumer. */
+class PieceQueue {
+  private readonly pieces: string[] = [];
+  private ended = false;
+  private error: unknown = null;
+  private wake: (() => void) | null = null;
+
+  push(piece: string): void {
+    if (!piece) return;
+    this.pieces.push(piece);
+    this.wake?.();
+  }
+
+  /** The first call counts. */
+  end(error: unknown = null): void {
+    if (!this.ended) this.error = error;
+    this.ended = true;
+    this.wake?.();
+  }
+
+  /** The next piece; null at the end; throws the error the run ended with, after the pieces before it. */
+  async next(): Promise<string | null> {
+    while (!this.pieces.length && !this.ended) await new Promise<void>((resolve) => (this.wake = resolve));
+    const piece = this.pieces.shift();
+    if (piece !== undefined) return piece;
+    if (this.error) throw this.error;
+    return null;
+  }
+}
+
+function startWorker(): WorkerLike {
+  return new Worker(new URL('./worker.ts', import.meta.url), { type: 'module', name: 'nutshell' });
+}
+
+function sourceOf(model: string | URL | Blob): Source {
+  if (model instanceof Blob) return { blob: model, name: model instanceof File ? model.name : 'model.gguf' };
+  try {
+    return { url: new URL(model, globalThis.document?.baseURI ?? globalThis.location?.href).href };
+  } catch (cause) {
+    throw new EngineError('invalid_argument', `not an address: ${String(model)}`, { cause });
+  }
+}
+
+/**
+ * Loads a model (an address, a File or a Blob) into a new worker and gives its engine. Other engines are not touched, also
+ * not by a failed load. `createWorker` is for tests.
+ */
+export async function load(
+  model: string | URL | Blob,
+  options: LoadOptions = {},
+  createWorker: () => WorkerLike = startWorker,
+): Promise<Engine> {
+  const { onProgress, signal, ...rest } = options;
+  throwIfAborted(signal);
+  const source = sourceOf(model);
+  let client: RpcClient;
+  try {
+    client = new RpcClient(createWorker());
+  } catch (cause) {
+    throw new EngineError('worker_failed', undefined, { cause });
+  }
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  const onAbort = () => {
+    timer = setTimeout(() => client.close(abortError(signal)), kAbortGraceMs);
+  };
+  signal?.addEventListener('abort', onAbort, { once: true });
+  try {
+    const onEvent = onProgress && ((progress: Parameters<typeof onProgress>[0]) => {
+      if (!signal?.aborted) onProgress(progress);
+    });
+    const info = await client.call('load', { source, ...rest }, { onEvent, signal });
+    throwIfAborted(signal);
+    return new Engine(client, info);
+  } catch (error) {
+    client.close();
+    throw error;
+  } finally {
+    signal?.removeEventListener('abort', onAbort);
+    clearTimeout(timer);
+  }
+}
+
+/** The entry of the package. */
+export const Nutshell = {
+  load: (model: string | URL | Blob, options: LoadOptions = {}): Promise<Engine> => load(model, options),
+};

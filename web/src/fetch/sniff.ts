@@ -1,0 +1,22 @@
+// The first look at the bytes of a would-be model, before anything is stored: is it a GGUF file at all? Everything behind
+// the magic is the core's to judge.
+import { EngineError } from '../errors.ts';
+
+/** Bytes needed for a verdict (fewer are judged when the file is shorter). */
+export const kSniffBytes = 4;
+
+/**
+ * Throws where the file cannot be a GGUF model: `empty_file`, `not_a_model` (a web page), `bad_magic`.
+ * `head`: the first bytes, as many as there are; `contentType`: of the server, if any.
+ */
+export function sniff(head: Uint8Array, name: string, contentType = ''): void {
+  if (head.length === 0) throw new EngineError('empty_file', `${name} is empty (0 bytes)`);
+  const magic = String.fromCharCode(...head.subarray(0, kSniffBytes));
+  if (magic === 'GGUF') return;
+  const text = new TextDecoder().decode(head.subarray(0, 512)).trimStart();
+  if (/^text\/html|xhtml/i.test(contentType) || /^<(!doctype|html|head|body|!--|\?xml)/i.test(text)) {
+    throw new EngineError('not_a_model', `${name} is a web page, not a model file`);
+  }
+  const shown = Array.from(head.subarray(0, kSniffBytes), (byte) => byte.toString(16).padStart(2, '0')).join(' ');
+  throw new EngineError('bad_magic', `${name} is not a GGUF model: it starts with the bytes ${shown}, not with "GGUF"`);
+}

@@ -1,0 +1,16 @@
+// The public surface of the package `nutshell`, nothing else.
+export { Nutshell, type Engine } from './engine.ts';
+export { EngineError, type ErrorCode, type ErrorData } from './errors.ts';
+export { detectCapabilities, type Capabilities } from './platform.ts';
+export { deleteModel, listModels } from './store/shelf.ts';
+export type {
+  ChatMessage,
+  EngineInfo,
+  GenerateOptions,
+  LoadOptions,
+  LoadProgress,
+  ModelInfo,
+  StoredModel,
+  Timings,
+  Token,
+} from './types.ts';

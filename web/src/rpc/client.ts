@@ -1,0 +1,82 @@
+// The page's end of the worker calls: one promise per call, events on the way, errors as EngineError. Knows nothing of
+// what the calls do.
+import { abortError, EngineError, fromErrorData, type ErrorData } from '../errors.ts';
+import type { CallName, Calls, FromWorker, ToWorker } from './protocol.ts';
+
+/** The part of Worker that is used; tests give their own. */
+export interface WorkerLike {
+  postMessage(message: ToWorker): void;
+  terminate(): void;
+  onmessage: ((event: MessageEvent) => void) | null;
+  onmessageerror: ((event: MessageEvent) => void) | null;
+  onerror: ((event: ErrorEvent) => void) | null;
+}
+
+interface Pending {
+  resolve(reply: unknown): void;
+  reject(error: EngineError): void;
+  onEvent?(event: unknown): void;
+}
+
+export interface CallOptions<K extends CallName> {
+  onEvent?: (event: Calls[K]['event']) => void;
+  /** Aborting tells the worker; the call still ends by the worker's own reply or error. */
+  signal?: AbortSignal | null;
+}
+
+export class RpcClient {
+  private readonly pending = new Map<number, Pending>();
+  private nextId = 1;
+  private dead: EngineError | null = null;
+
+  constructor(private readonly worker: WorkerLike) {
+    worker.onmessage = (event) => this.receive(event.data as FromWorker);
+    worker.onmessageerror = () => this.die(new EngineError('internal', 'a message of the worker could not be read'));
+    worker.onerror = (event) => {
+      event.preventDefault?.();
+      const where = event.message ? `: ${event.message}` : '';
+      this.die(new EngineError('worker_failed', `the engine's worker failed${where}`));
+    };
+  }
+
+  /** Sends a call; rejects with EngineError. An already aborted signal rejects without sending. */
+  call<K extends CallName>(name: K, request: Calls[K]['request'], options: CallOptions<K> = {}): Promise<Calls[K]['reply']> {
+    const { signal, onEvent } = options;
+    if (this.dead) return Promise.reject(this.dead);
+    if (signal?.aborted) return Promise.reject(abortError(signal));
+    const id = this.nextId++;
+    const abort = () => this.worker.postMessage({ kind: 'abort', id });
+    const promise = new Promise<Calls[K]['reply']>((resolve, reject) => {
+      this.pending.set(id, { resolve: resolve as (reply: unknown) => void, reject, onEvent: onEvent as Pending['onEvent'] });
+      this.worker.postMessage({ kind: 'call', id, name, request });
+    });
+    signal?.addEventListener('abort', abort, { once: true });
+    return promise.finally(() => signal?.removeEventListener('abort', abort));
+  }
+
+  /** Ends the worker; every open and later call rejects with `error`. */
+  close(error: EngineError = new EngineError('disposed')): void {
+    this.die(error);
+  }
+
+  private receive(message: FromWorker): void {
+    const call = this.pending.get(message.id);
+    if (!call) return;
+    if (message.kind === 'event') {
+      call.onEvent?.(message.event);
+      return;
+    }
+    this.pending.delete(message.id);
+    if (message.kind === 'reply') call.resolve(message.reply);
+    else call.reject(fromErrorData(message.error as ErrorData));
+  }
+
+  private die(error: EngineError): void {
+    if (this.dead) return;
+    this.dead = error;
+    this.worker.terminate();
+    const calls = [...this.pending.values()];
+    this.pending.clear();
+    for (const call of calls) call.reject(error);
+  }
+}

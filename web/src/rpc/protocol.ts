@@ -1,0 +1,44 @@
+// The one table of worker calls: name -> request, reply, events. Client and server are typed from it; a handler that is
+// missing is a type error. Requests and replies are structured-clone data; errors cross as ErrorData.
+import type { ErrorData } from '../errors.ts';
+import type { ChatMessage, EngineInfo, GenerateOptions, LoadOptions, LoadProgress, Timings, Token } from '../types.ts';
+
+/** What a model is loaded from: an absolute address, or bytes the page holds (a File has a name). */
+export type Source = { url: string } | { blob: Blob; name: string };
+
+export interface LoadRequest extends Omit<LoadOptions, 'onProgress' | 'signal'> {
+  source: Source;
+}
+
+export type Prompt = { messages: ChatMessage[] } | { text: string } | { ids: number[] };
+
+export interface RunRequest {
+  prompt: Prompt;
+  options: Omit<GenerateOptions, 'onToken' | 'onPrefill' | 'signal'>;
+  /** Whether token events shall carry the log-probability. */
+  logprobs: boolean;
+}
+
+export type RunEvent =
+  | { kind: 'prefill'; doneTokens: number; totalTokens: number }
+  | { kind: 'token'; token: Token }
+  | { kind: 'text'; text: string };
+
+export interface Calls {
+  load: { request: LoadRequest; reply: EngineInfo; event: LoadProgress };
+  run: { request: RunRequest; reply: { timings: Timings; memoryBytes: number }; event: RunEvent };
+  render: { request: { messages: ChatMessage[] }; reply: { text: string }; event: never };
+  tokenize: { request: { text: string; special: boolean }; reply: { ids: number[] }; event: never };
+  detokenize: { request: { ids: number[] }; reply: { text: string }; event: never };
+}
+
+export type CallName = keyof Calls;
+
+export type ToWorker =
+  | { kind: 'call'; id: number; name: CallName; request: Calls[CallName]['request'] }
+  | { kind: 'abort'; id: number };
+
+export type FromWorker =
+  | { kind: 'event'; id: number; event: unknown }
+  | { kind: 'reply'; id: number; reply: unknown }
+  | { kind: 'error'; id: number; error: ErrorData };

@@ -1,0 +1,49 @@
+// The worker's end of the calls: finds the handler, gives it an AbortSignal and a way to send events, and turns what it
+// throws into an error reply. Knows nothing of what the calls do.
+import { EngineError, toEngineError, toErrorData } from '../errors.ts';
+import type { CallName, Calls, FromWorker, ToWorker } from './protocol.ts';
+
+export interface HandlerContext<K extends CallName> {
+  signal: AbortSignal;
+  emit(event: Calls[K]['event']): void;
+}
+
+export type Handlers = {
+  [K in CallName]: (request: Calls[K]['request'], context: HandlerContext<K>) => Promise<Calls[K]['reply']> | Calls[K]['reply'];
+};
+
+/** The part of a worker's global scope that is used; tests give their own. */
+export interface ScopeLike {
+  postMessage(message: FromWorker): void;
+  onmessage: ((event: MessageEvent) => void) | null;
+}
+
+/** Answers the calls that arrive at `scope` with `handlers`. Calls run as they come, also at the same time. */
+export function serve(scope: ScopeLike, handlers: Handlers): void {
+  const running = new Map<number, AbortController>();
+
+  async function run(id: number, name: CallName, request: unknown): Promise<void> {
+    const controller = new AbortController();
+    running.set(id, controller);
+    try {
+      const handler = Object.hasOwn(handlers, name) ? handlers[name] : null;
+      if (!handler) throw new EngineError('internal', `the worker knows no call '${String(name)}'`);
+      const emit = (event: unknown) => scope.postMessage({ kind: 'event', id, event });
+      const reply = await (handler as (request: unknown, context: unknown) => unknown)(request, {
+        signal: controller.signal,
+        emit,
+      });
+      scope.postMessage({ kind: 'reply', id, reply });
+    } catch (error) {
+      scope.postMessage({ kind: 'error', id, error: toErrorData(toEngineError(error)) });
+    } finally {
+      running.delete(id);
+    }
+  }
+
+  scope.onmessage = (event) => {
+    const message = event.data as ToWorker;
+    if (message.kind === 'abort') running.get(message.id)?.abort();
+    else void run(message.id, message.name, message.request);
+  };
+}

@@ -1,0 +1,191 @@
+// What the worker does with one model: loads it into the core, renders, tokenises, and pulls tokens. Free of worker globals
+// and of the way the module is imported (both come in), so that tests run it with a fake core.
+import { breathe, type Core, type CoreInfo, type CoreTimings, type GenerateStep } from './core.ts';
+import { EngineError, throwIfAborted, toEngineError } from './errors.ts';
+import { Meter } from './fetch/meter.ts';
+import { openSource, type ModelSource, type Outcome, type SourceDeps } from './fetch/source.ts';
+import { decide, type Capabilities, type Decision } from './platform.ts';
+import type { Calls, Prompt } from './rpc/protocol.ts';
+import type { HandlerContext, Handlers } from './rpc/server.ts';
+import { ChatTemplate } from './text/template.ts';
+import type { EngineInfo, Timings } from './types.ts';
+
+export interface SessionDeps extends SourceDeps {
+  capabilities(): Capabilities;
+  startCore(decision: Decision): Promise<Core>;
+}
+
+/** Longest single read into the heap: an abort must not wait for a whole tensor. */
+const kReadBytes = 8 << 20;
+
+type Request<K extends keyof Calls> = Calls[K]['request'];
+
+export class Session implements Handlers {
+  private core: Core | null = null;
+  private coreInfo: CoreInfo | null = null;
+  private chatTemplate: ChatTemplate | null = null;
+  private running = false;
+
+  constructor(private readonly deps: SessionDeps) {}
+
+  load = async (request: Request<'load'>, { signal, emit }: HandlerContext<'load'>): Promise<EngineInfo> => {
+    if (this.core) throw new EngineError('busy', 'this worker holds a model already');
+    const decision = decide(this.deps.capabilities(), request);
+    const meter = new Meter(emit);
+    meter.update('start', 0, null);
+    // The module starts while the server answers; its failure is reported once it is needed.
+    const starting = this.deps.startCore(decision);
+    starting.catch(() => undefined);
+    const source = await openSource(request, { signal, meter }, this.deps);
+    let outcome: Outcome;
+    try {
+      const core = await starting;
+      this.coreInfo = await fill(core, source, request, meter, signal);
+      outcome = await source.accept();
+      throwIfAborted(signal);
+      this.core = core;
+    } catch (error) {
+      const failure = toEngineError(error);
+      await source.reject(failure);
+      throw failure;
+    }
+    return this.describe(decision, source.name, outcome);
+  };
+
+  run = async (request: Request<'run'>, { signal, emit }: HandlerContext<'run'>): Promise<Calls['run']['reply']> => {
+    const { core } = this.loaded();
+    if (this.running) throw new EngineError('busy');
+    this.running = true;
+    try {
+      const { stop, ...options } = request.options;
+      core.generateBegin({
+        ...options,
+        cachePrompt: options.cachePrompt ?? true,
+        ids: this.promptIds(request.prompt),
+        stop: typeof stop === 'string' ? [stop] : stop,
+        logprobs: request.logprobs,
+      });
+      const { finish, end } = await pull(core, signal, emit);
+      const { promptTokens, cachedTokens, prefillMs, tokens, tokenIds, decodeMs } = end;
+      const timings = { promptTokens, cachedTokens, prefillMs, tokens, tokenIds, decodeMs, finish };
+      return { timings, memoryBytes: core.info().memoryBytes };
+    } finally {
+      this.running = false;
+    }
+  };
+
+  render = ({ messages }: Request<'render'>): Calls['render']['reply'] => {
+    return { text: this.template().render(messages) };
+  };
+
+  tokenize = ({ text, special }: Request<'tokenize'>): Calls['tokenize']['reply'] => {
+    return { ids: this.loaded().core.tokenize(text, special) };
+  };
+
+  detokenize = ({ ids }: Request<'detokenize'>): Calls['detokenize']['reply'] => {
+    return { text: this.loaded().core.detokenize(ids) };
+  };
+
+  private loaded(): { core: Core; info: CoreInfo } {
+    if (!this.core || !this.coreInfo) throw new EngineError('no_model');
+    return { core: this.core, info: this.coreInfo };
+  }
+
+  private template(): ChatTemplate {
+    const { info } = this.loaded();
+    const texts: Record<string, string> = {};
+    for (const [name, token] of Object.entries(info.tokens)) if (token) texts[`${name}_token`] = token.text;
+    return (this.chatTemplate ??= new ChatTemplate(info.chatTemplate, texts));
+  }
+
+  /** BOS is put in front iff the file asks for it; a chat template often writes it itself, then it is not doubled. */
+  private promptIds(prompt: Prompt): number[] {
+    if ('ids' in prompt) return prompt.ids;
+    const { core, info } = this.loaded();
+    const text = 'text' in prompt ? prompt.text : this.template().render(prompt.messages);
+    const ids = core.tokenize(text, true);
+    const bos = info.addBos ? info.tokens['bos'] : null;
+    const there = bos && 'messages' in prompt && ids[0] === bos.id;
+    return bos && !there ? [bos.id, ...ids] : ids;
+  }
+
+  private describe({ simd, threads }: Decision, name: string, outcome: Outcome): EngineInfo {
+    const { model, contextSize, memoryBytes, chatTemplate } = this.coreInfo!;
+    return {
+      simd,
+      threads,
+      isolated: this.deps.capabilities().isolated,
+      memoryBytes,
+      contextSize,
+      model: {
+        name: model.name || name,
+        architecture: model.architecture,
+        parameters: model.parameters,
+        bytes: model.bytes,
+        contextLength: model.contextLength,
+        url: outcome.url,
+      },
+      hasChatTemplate: Boolean(chatTemplate),
+      stored: outcome.stored,
+      storageProblem: outcome.problem,
+    };
+  }
+}
+
+/** Gives the core the bytes it asks for until it is ready. The core names the place; bytes are read straight into it. */
+async function fill(
+  core: Core,
+  source: ModelSource,
+  { contextSize, memoryLimit }: Request<'load'>,
+  meter: Meter,
+  signal: AbortSignal,
+): Promise<CoreInfo> {
+  core.loadBegin({ fileBytes: await source.size(), contextSize, memoryLimit, name: source.name });
+  for (;;) {
+    throwIfAborted(signal);
+    const step = core.loadNext();
+    if (step.state === 'ready') return step.info;
+    for (let done = 0; done < step.length;) {
+      const length = Math.min(kReadBytes, step.length - done);
+      // The view stays valid while the bytes are waited for: only a call of the core can grow the heap.
+      await source.read(step.offset + done, core.heap(step.pointer + done, length));
+      done += length;
+      await breathe();
+      throwIfAborted(signal);
+    }
+    core.loadCommit();
+    if (!source.downloading) meter.update('load', step.doneBytes + step.length, step.totalBytes);
+  }
+}
+
+type Emit = HandlerContext<'run'>['emit'];
+
+/** Pulls tokens until the core or the signal ends it, and closes the call, so that the core can take the next one. */
+async function pull(core: Core, signal: AbortSignal, emit: Emit): Promise<{ finish: Timings['finish']; end: CoreTimings }> {
+  let finish: Timings['finish'] | null = null;
+  try {
+    while (!finish) {
+      finish = signal.aborted ? 'abort' : tell(core.generateStep(), emit);
+      // Between two steps other messages get their turn: an abort, above all.
+      if (!finish) await breathe();
+    }
+  } catch (error) {
+    core.generateEnd();
+    throw error;
+  }
+  return { finish, end: core.generateEnd() };
+}
+
+/** Sends what a step brought; gives why the call ends, null if it goes on. */
+function tell(step: GenerateStep, emit: Emit): Timings['finish'] | null {
+  if (step.state === 'prefill') {
+    emit({ kind: 'prefill', doneTokens: step.done, totalTokens: step.total });
+    return null;
+  }
+  if (step.state === 'done') {
+    if (step.text) emit({ kind: 'text', text: step.text });
+    return step.finish;
+  }
+  emit({ kind: 'token', token: { id: step.id, text: step.text, logprob: step.logprob } });
+  return step.finish;
+}

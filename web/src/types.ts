@@ -1,0 +1,135 @@
+// The public types of the package. Names are camelCase; units stand in the names (bytes, ms).
+import type { ErrorData } from './errors.ts';
+
+/** One message of a chat. Templates know `system`, `user` and `assistant`; some models know more roles. */
+export interface ChatMessage {
+  role: 'system' | 'user' | 'assistant' | (string & {});
+  content: string;
+}
+
+/**
+ * How far a load is. `wait`: another tab downloads the same model; `download`: bytes arrive (and are read into the engine
+ * meanwhile); `load`: bytes go from the device into the engine; `store`: a local file is copied to the device's storage.
+ */
+export interface LoadProgress {
+  phase: 'start' | 'wait' | 'download' | 'load' | 'store';
+  loadedBytes: number;
+  /** null where the server does not tell the length. */
+  totalBytes: number | null;
+  bytesPerSecond: number;
+  /** null until it can be told. */
+  secondsLeft: number | null;
+}
+
+export interface LoadOptions {
+  onProgress?: (progress: LoadProgress) => void;
+  /** Aborts the load; a partial download is kept and goes on at the next load of the same address. */
+  signal?: AbortSignal;
+  /** Tokens of context (prompt and answer together); default and maximum come from the model. */
+  contextSize?: number;
+  /** Worker threads of the engine; 1 takes the unthreaded build. Without cross-origin isolation it is always 1. */
+  threads?: number;
+  simd?: 'auto' | 'strict' | 'relaxed';
+  /** Most bytes the engine may use; a model or context that needs more is refused with the numbers. */
+  memoryLimit?: number;
+  /** For File and Blob: also copy the file to the device's storage, so that it can be loaded again by `info.model.url`. */
+  keep?: boolean;
+  /** For addresses: `false` keeps the model in memory only. Default true. */
+  store?: boolean;
+  /** Expected SHA-256 (hex) of the file; another content is refused, an outdated stored copy is fetched anew. */
+  sha256?: string;
+  /** Name to show; default: the file name. */
+  name?: string;
+}
+
+export interface GenerateOptions {
+  /** Most new tokens; default: until the context is full. */
+  maxTokens?: number;
+  /** 0 takes the most likely token always. */
+  temperature?: number;
+  topK?: number;
+  topP?: number;
+  minP?: number;
+  repetitionPenalty?: number;
+  frequencyPenalty?: number;
+  presencePenalty?: number;
+  /** Added to the logits of these token ids. */
+  logitBias?: Record<number, number>;
+  seed?: number;
+  /** Texts that end the answer; they are not part of it. */
+  stop?: string | string[];
+  /** Go on after the model's end token (for measurements). */
+  ignoreEnd?: boolean;
+  /** Reuse what the engine still holds of an equal beginning of the prompt. Default true. */
+  cachePrompt?: boolean;
+  /** Called once per token, in order, before the text of the token is delivered. */
+  onToken?: (token: Token) => void;
+  /** Called while the prompt is read. */
+  onPrefill?: (progress: { doneTokens: number; totalTokens: number }) => void;
+  signal?: AbortSignal;
+}
+
+/** One new token. `text` may be empty: half a character, or text held back because a stop text may follow. */
+export interface Token {
+  id: number;
+  text: string;
+  /** Natural logarithm of the token's probability before sampling. */
+  logprob: number;
+}
+
+/** Numbers of the last call. */
+export interface Timings {
+  promptTokens: number;
+  /** How many of the prompt's tokens were still in the engine and cost nothing. */
+  cachedTokens: number;
+  prefillMs: number;
+  /** New tokens. */
+  tokens: number;
+  tokenIds: number[];
+  decodeMs: number;
+  /** Why the call ended: end token or stop text, `maxTokens` or full context, or the caller. */
+  finish: 'stop' | 'length' | 'abort';
+}
+
+export interface ModelInfo {
+  name: string;
+  architecture: string;
+  parameters: number;
+  /** Size of the file. */
+  bytes: number;
+  /** Longest context the model was made for, in tokens. */
+  contextLength: number;
+  /** Address to load it from again without the network (`stored` is true then), or null. */
+  url: string | null;
+}
+
+export interface EngineInfo {
+  simd: 'strict' | 'relaxed';
+  threads: number;
+  /** Whether the page is cross-origin isolated (threads need it). */
+  isolated: boolean;
+  /** Bytes the engine holds now: weights, context and scratch. */
+  memoryBytes: number;
+  /** Tokens of context in use for this engine. */
+  contextSize: number;
+  model: ModelInfo;
+  hasChatTemplate: boolean;
+  /** Whether the model is on the device: the next load needs no network. */
+  stored: boolean;
+  /** Why it is not stored although it should be; null if stored or not asked for. */
+  storageProblem: ErrorData | null;
+}
+
+/** A model on the device's storage. */
+export interface StoredModel {
+  /** Give this to `Nutshell.load` or `deleteModel`. */
+  url: string;
+  name: string;
+  /** Size of the whole file; 0 where the server did not tell. */
+  bytes: number;
+  /** Bytes that are here; less than `bytes` for a download that was broken off. */
+  storedBytes: number;
+  complete: boolean;
+  /** Milliseconds since 1970. */
+  lastUsed: number;
+}

@@ -1,0 +1,59 @@
+// The worker of one engine: connects the calls to a Session and gives it what only a browser's worker has: fetch, locks,
+// storage, and the wasm module of the chosen flavour. The only place that starts the module.
+import { Core, importFlavour } from './core.ts';
+import { abortError } from './errors.ts';
+import { detectCapabilities } from './platform.ts';
+import { serve, type ScopeLike } from './rpc/server.ts';
+import { Session } from './session.ts';
+import { MemoryStore } from './store/memory.ts';
+import { OpfsStore } from './store/opfs.ts';
+
+const blockedOrigins = new Set<string>();
+self.addEventListener('securitypolicyviolation', (event) => {
+  if (event.effectiveDirective === 'connect-src' && URL.canParse(event.blockedURI)) {
+    blockedOrigins.add(new URL(event.blockedURI).origin);
+  }
+});
+
+/** The report of a violation may come just after the refused fetch has failed. */
+async function isBlocked(url: string): Promise<boolean> {
+  await new Promise((resolve) => setTimeout(resolve, 50));
+  return blockedOrigins.has(new URL(url).origin);
+}
+
+function sleep(ms: number, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(resolve, ms);
+    signal.addEventListener('abort', () => {
+      clearTimeout(timer);
+      reject(abortError(signal));
+    }, { once: true });
+  });
+}
+
+/** Web Locks; the browser frees the lock by itself when the worker ends. */
+async function lock(name: string, signal: AbortSignal, onWait: () => void): Promise<() => void> {
+  const take = (options: LockOptions): Promise<(() => void) | null> =>
+    new Promise((resolve, reject) => {
+      const held = (granted: Lock | null) =>
+        granted ? new Promise<void>((release) => resolve(release)) : Promise.resolve(resolve(null));
+      navigator.locks.request(name, options, held).catch(reject);
+    });
+  const now = await take({ ifAvailable: true });
+  if (now) return now;
+  onWait();
+  return (await take({ signal }))!;
+}
+
+serve(self as unknown as ScopeLike, new Session({
+  capabilities: detectCapabilities,
+  startCore: async ({ flavour, threads }) => Core.start(await importFlavour(flavour, import.meta.url), threads),
+  fetch: (url, init) => fetch(url, init),
+  isBlocked,
+  origin: self.location.origin,
+  sleep,
+  openStore: () => OpfsStore.open(),
+  memoryStore: () => new MemoryStore(),
+  lock,
+  now: () => Date.now(),
+}));

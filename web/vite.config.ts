@@ -9,17 +9,36 @@ import { defineConfig, type Plugin } from 'vite';
 
 const here = (path: string) => fileURLToPath(new URL(path, import.meta.url));
 const kWasmFolder = process.env['NUTSHELL_WASM_DIR'] ?? here('./src/generated/wasm');
-const kShellPlaceholder = '"__NUTSHELL_SHELL__"';
+const kShellPlaceholder = /(["'`])__NUTSHELL_SHELL__\1/;
 
-/** Files of dist/wasm: the module flavours, each one `.js` and one `.wasm`. */
-function wasmFiles(): { name: string; source: Buffer }[] {
-  if (!existsSync(kWasmFolder)) return [];
-  const names = readdirSync(kWasmFolder).filter((name) => /^nutshell-.*\.(js|wasm)$/.test(name)).sort();
-  return names.map((name) => ({ name, source: readFileSync(`${kWasmFolder}/${name}`) }));
+const kFlavours = ['strict-mt', 'strict-st', 'relaxed-mt', 'relaxed-st'];
+const kPublicFolder = here('./app/public');
+
+interface DistFile {
+  name: string;
+  source: string | Uint8Array;
+}
+
+/** Files of dist/wasm: each flavour is one `.js` and one `.wasm`. All or none are there. */
+function wasmFiles(): DistFile[] {
+  const names = kFlavours.flatMap((flavour) => [`nutshell-${flavour}.js`, `nutshell-${flavour}.wasm`]);
+  const missing = names.filter((name) => !existsSync(`${kWasmFolder}/${name}`));
+  if (missing.length === names.length) return [];
+  if (missing.length) throw new Error(`${kWasmFolder} lacks ${missing.join(', ')}; scripts/build makes them`);
+  return names.map((name) => ({ name: `wasm/${name}`, source: readFileSync(`${kWasmFolder}/${name}`) }));
+}
+
+/** Files that Vite copies as they are. */
+function publicFiles(): DistFile[] {
+  const entries = readdirSync(kPublicFolder, { recursive: true, withFileTypes: true }).filter((entry) => entry.isFile());
+  return entries.map((entry) => {
+    const path = `${entry.parentPath}/${entry.name}`;
+    return { name: path.slice(kPublicFolder.length + 1), source: readFileSync(path) };
+  });
 }
 
 /**
- * Copies the wasm flavours to dist/wasm/ and gives the service worker what to cache: in `sw.js` the literal
+ * Copies the wasm flavours to dist/wasm/ and tells the service worker what to cache: in `sw.js` the literal
  * "__NUTSHELL_SHELL__" becomes {version, files}: every file of dist except sw.js and the type declarations, and a hash of
  * their contents (a new build is a new version, an unchanged one is not).
  */
@@ -30,21 +49,24 @@ function shell(): Plugin {
     generateBundle: {
       order: 'post',
       handler(_options, bundle) {
-        for (const { name, source } of wasmFiles()) {
-          this.emitFile({ type: 'asset', fileName: `wasm/${name}`, source });
-        }
-        const worker = bundle['sw.js'];
+        const wasm = wasmFiles();
+        if (!wasm.length) this.warn(`no wasm modules in ${kWasmFolder}: the result cannot run a model`);
+        for (const { name, source } of wasm) this.emitFile({ type: 'asset', fileName: name, source });
+        const made = Object.values(bundle).map((item): DistFile => {
+          return { name: item.fileName, source: item.type === 'chunk' ? item.code : item.source };
+        });
+        const files = new Map<string, DistFile>();
+        for (const file of [...made, ...wasm, ...publicFiles()]) files.set(file.name, file);
+        files.delete('sw.js');
+        const names = [...files.keys()].sort();
         const hash = createHash('sha256');
-        const files = Object.keys(bundle).filter((name) => name !== 'sw.js' && !name.endsWith('.map')).sort();
-        for (const name of files) {
-          const item = bundle[name]!;
-          hash.update(name).update(item.type === 'chunk' ? item.code : item.source);
+        for (const name of names) hash.update(name).update(files.get(name)!.source);
+        const list = JSON.stringify({ version: hash.digest('hex').slice(0, 16), files: names });
+        const worker = bundle['sw.js'];
+        if (worker?.type !== 'chunk' || !kShellPlaceholder.test(worker.code)) {
+          this.error('sw.js does not contain "__NUTSHELL_SHELL__"');
         }
-        if (worker?.type === 'chunk') {
-          const list = JSON.stringify({ version: hash.digest('hex').slice(0, 16), files });
-          if (!worker.code.includes(kShellPlaceholder)) this.error('sw.js does not contain "__NUTSHELL_SHELL__"');
-          worker.code = worker.code.replace(kShellPlaceholder, list);
-        }
+        worker.code = worker.code.replace(kShellPlaceholder, () => list);
       },
     },
   };
@@ -53,7 +75,7 @@ function shell(): Plugin {
 export default defineConfig({
   root: here('./app'),
   base: './',
-  publicDir: here('./app/public'),
+  publicDir: kPublicFolder,
   plugins: [shell()],
   worker: { format: 'es', rolldownOptions: { output: { entryFileNames: 'worker-[hash].js' } } },
   build: {
@@ -71,7 +93,7 @@ export default defineConfig({
       },
       output: {
         entryFileNames: (chunk) => (chunk.name === 'index' || chunk.name === 'sw' ? '[name].js' : 'assets/[name]-[hash].js'),
-        chunkFileNames: 'assets/[name]-[hash].js',
+        chunkFileNames: (chunk) => `assets/${chunk.name === 'src' ? 'nutshell' : '[name]'}-[hash].js`,
         assetFileNames: 'assets/[name]-[hash][extname]',
       },
     },

@@ -58,7 +58,8 @@ class Reference:
         out = b""
         buffer = ctypes.create_string_buffer(512)
         for token in ids:
-            out += buffer.raw[: llama_cpp.llama_token_to_piece(self.vocab, token, buffer, len(buffer), 0, True)]
+            count = llama_cpp.llama_token_to_piece(self.vocab, token, buffer, len(buffer), 0, True)
+            out += buffer.raw[:count]
         return out.decode("utf-8", errors="replace")
 
     def reset(self):

@@ -1,0 +1,127 @@
+// The app's start: makes the parts, wires them to each other and begins with the model last used here. Everything that
+// computes lives in the library; this page imports nothing of it but its public surface.
+
+import { Catalog } from './catalog.ts';
+import { Conversation } from './conversation.ts';
+import { startOffline } from './offline.ts';
+import { readModel, readSettings, type Settings, writeSettings } from './prefs.ts';
+import { RequestCounter } from './privacy.ts';
+import { type LoadRequest, Session } from './session.ts';
+import { type AppState, Store, initialState } from './state.ts';
+import { Announcer } from './ui/announce.ts';
+import { ChatList } from './ui/chat.ts';
+import { Composer } from './ui/composer.ts';
+import { byId, h } from './ui/dom.ts';
+import { ModelPanel } from './ui/models.ts';
+import { Notices } from './ui/notices.ts';
+import { SettingsDialog } from './ui/settings.ts';
+import { showStatus } from './ui/status.ts';
+import { applyTheme, isDark, onSystemTheme } from './ui/theme.ts';
+
+const kIdeas = ['Why is the sky blue?', 'Write a short poem about a walnut tree', 'Explain what a prime number is, with an example'];
+
+let settings = readSettings();
+applyTheme(settings.theme);
+
+const query = new URLSearchParams(location.search);
+const store = new Store<AppState>(initialState());
+const session = new Session(store, () => settings, query);
+const catalog = new Catalog();
+const announcer = new Announcer();
+const chat = new ChatList(announcer, () => void conversation.regenerate());
+const conversation = new Conversation(store, session, () => settings, chat);
+const models = new ModelPanel(catalog, (request) => void load(request), () => store.state.info?.model.url ?? null);
+const counter = new RequestCounter((requests) => store.set({ requests }));
+const composer = new Composer(store, {
+  send: (text) => void conversation.send(text),
+  stop: () => void conversation.stop(),
+  needModel: () => models.open(),
+});
+const dialog = new SettingsDialog(settings, changeSettings);
+
+new Notices(
+  store,
+  {
+    retry: () => void (store.state.problem?.during === 'answer' ? conversation.regenerate() : finishLoad(session.retry())),
+    pick: () => models.open(),
+    file: () => models.openFile(),
+    'new-chat': () => void newChat(),
+    completion: () => void conversation.useCompletion(),
+    unload: () => void finishLoad(session.unloadAndRetry()),
+  },
+  () => session.cancel(),
+  () => store.set({ problem: null }),
+);
+showStatus(store, () => counter.names);
+store.subscribe(({ phase, info }) => models.setInPage(info === null, phase));
+
+function changeSettings(next: Settings): void {
+  settings = next;
+  writeSettings(settings);
+  applyTheme(settings.theme);
+}
+
+async function load(request: LoadRequest): Promise<boolean> {
+  await conversation.stop();
+  return finishLoad(session.load(request));
+}
+
+async function finishLoad(loading: Promise<boolean>): Promise<boolean> {
+  const ready = await loading;
+  if (ready) {
+    models.close();
+    counter.reset();
+    announcer.say(`${store.state.modelName ?? 'The model'} is ready.`);
+  }
+  void models.refresh();
+  return ready;
+}
+
+async function newChat(): Promise<void> {
+  await conversation.newChat();
+  composer.focus();
+}
+
+/** A file dropped anywhere on the page is opened. */
+function acceptDrops(): void {
+  document.addEventListener('dragover', (event) => event.preventDefault());
+  document.addEventListener('drop', (event) => {
+    event.preventDefault();
+    const file = event.dataTransfer?.files[0];
+    if (file) models.loadFile(file);
+  });
+}
+
+function offerUpdate(apply: () => void): void {
+  const button = h('button', { type: 'button', class: 'update', onclick: apply }, 'A new version is here. Use it');
+  byId('overlay').append(button);
+}
+
+async function start(): Promise<void> {
+  byId('new-chat').addEventListener('click', () => void newChat());
+  byId('theme').addEventListener('click', () => {
+    changeSettings({ ...settings, theme: isDark(settings.theme) ? 'light' : 'dark' });
+    dialog.take(settings);
+  });
+  onSystemTheme(() => applyTheme(settings.theme));
+  byId('ideas').append(...kIdeas.map((idea) => h('button', { type: 'button', class: 'idea', onclick: () => composer.use(idea) }, idea)));
+  acceptDrops();
+  startOffline(store, offerUpdate);
+  conversation.restore();
+  if (matchMedia('(pointer: fine)').matches) composer.focus();
+  const last = readModel();
+  const served = catalog.fetchServed();
+  if (query.get('load') === '0') {
+    await served;
+    return models.refresh();
+  }
+  if (last) {
+    const request = catalog.find(last.id) ?? { name: last.name, source: last.id };
+    await finishLoad(session.load(request));
+    return;
+  }
+  await served;
+  if (catalog.standard && !session.loading) await finishLoad(session.load(catalog.standard));
+}
+
+void start();

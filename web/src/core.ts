@@ -169,21 +169,3 @@ export async function importFlavour(flavour: Decision['flavour'], base: string):
     throw new EngineError('worker_failed', `cannot load ${url}: ${messageOf(cause)}`, { cause });
   }
 }
-
-let channel: MessageChannel | null = null;
-const turns: (() => void)[] = [];
-
-/** Gives waiting messages (an abort, another call) their turn: a message to ourselves is queued behind them. */
-export function breathe(): Promise<void> {
-  if (!channel) {
-    channel = new MessageChannel();
-    channel.port1.onmessage = () => turns.shift()?.();
-    // In node an open port would keep the process alive; browsers have no unref.
-    (channel.port1 as { unref?: () => void }).unref?.();
-  }
-  const { port2 } = channel;
-  return new Promise((resolve) => {
-    turns.push(resolve);
-    port2.postMessage(null);
-  });
-}

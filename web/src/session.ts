@@ -1,6 +1,6 @@
 // What the worker does with one model: loads it into the core, renders, tokenises, and pulls tokens. Free of worker globals
 // and of the way the module is imported (both come in), so that tests run it with a fake core.
-import { breathe, type Core, type CoreInfo, type CoreTimings, type GenerateStep } from './core.ts';
+import type { Core, CoreInfo, CoreTimings, GenerateStep } from './core.ts';
 import { EngineError, throwIfAborted, toEngineError } from './errors.ts';
 import { Meter } from './fetch/meter.ts';
 import { openSource, type ModelSource, type Outcome, type SourceDeps } from './fetch/source.ts';
@@ -13,6 +13,8 @@ import type { EngineInfo, Timings } from './types.ts';
 export interface SessionDeps extends SourceDeps {
   capabilities(): Capabilities;
   startCore(decision: Decision): Promise<Core>;
+  /** Gives waiting messages (an abort, another call) their turn. */
+  breathe(): Promise<void>;
 }
 
 /** Longest single read into the heap: an abort must not wait for a whole tensor. */
@@ -40,7 +42,7 @@ export class Session implements Handlers {
     let outcome: Outcome;
     try {
       const core = await starting;
-      this.coreInfo = await fill(core, source, request, meter, signal);
+      this.coreInfo = await this.fill(core, source, request, meter, signal);
       outcome = await source.accept();
       throwIfAborted(signal);
       this.core = core;
@@ -65,7 +67,7 @@ export class Session implements Handlers {
         stop: typeof stop === 'string' ? [stop] : stop,
         logprobs: request.logprobs,
       });
-      const { finish, end } = await pull(core, signal, emit);
+      const { finish, end } = await this.pull(core, signal, emit);
       const { promptTokens, cachedTokens, prefillMs, tokens, tokenIds, decodeMs } = end;
       const timings = { promptTokens, cachedTokens, prefillMs, tokens, tokenIds, decodeMs, finish };
       return { timings, memoryBytes: core.info().memoryBytes };
@@ -130,51 +132,51 @@ export class Session implements Handlers {
       storageProblem: outcome.problem,
     };
   }
-}
 
-/** Gives the core the bytes it asks for until it is ready. The core names the place; bytes are read straight into it. */
-async function fill(
-  core: Core,
-  source: ModelSource,
-  { contextSize, memoryLimit }: Request<'load'>,
-  meter: Meter,
-  signal: AbortSignal,
-): Promise<CoreInfo> {
-  core.loadBegin({ fileBytes: await source.size(), contextSize, memoryLimit, name: source.name });
-  for (;;) {
-    throwIfAborted(signal);
-    const step = core.loadNext();
-    if (step.state === 'ready') return step.info;
-    for (let done = 0; done < step.length;) {
-      const length = Math.min(kReadBytes, step.length - done);
-      // The view stays valid while the bytes are waited for: only a call of the core can grow the heap.
-      await source.read(step.offset + done, core.heap(step.pointer + done, length));
-      done += length;
-      await breathe();
+  /** Gives the core the bytes it asks for until it is ready. The core names the place; bytes are read straight into it. */
+  private async fill(
+    core: Core,
+    source: ModelSource,
+    { contextSize, memoryLimit }: Request<'load'>,
+    meter: Meter,
+    signal: AbortSignal,
+  ): Promise<CoreInfo> {
+    core.loadBegin({ fileBytes: await source.size(), contextSize, memoryLimit, name: source.name });
+    for (;;) {
       throwIfAborted(signal);
+      const step = core.loadNext();
+      if (step.state === 'ready') return step.info;
+      for (let done = 0; done < step.length;) {
+        const length = Math.min(kReadBytes, step.length - done);
+        // The view stays valid while the bytes are waited for: only a call of the core can grow the heap.
+        await source.read(step.offset + done, core.heap(step.pointer + done, length));
+        done += length;
+        await this.deps.breathe();
+        throwIfAborted(signal);
+      }
+      core.loadCommit();
+      if (!source.downloading) meter.update('load', step.doneBytes + step.length, step.totalBytes);
     }
-    core.loadCommit();
-    if (!source.downloading) meter.update('load', step.doneBytes + step.length, step.totalBytes);
+  }
+
+  /** Pulls tokens until the core or the signal ends it, and closes the call, so that the core can take the next one. */
+  private async pull(core: Core, signal: AbortSignal, emit: Emit): Promise<{ finish: Timings['finish']; end: CoreTimings }> {
+    let finish: Timings['finish'] | null = null;
+    try {
+      while (!finish) {
+        finish = signal.aborted ? 'abort' : tell(core.generateStep(), emit);
+        // Between two steps other messages get their turn: an abort, above all.
+        if (!finish) await this.deps.breathe();
+      }
+    } catch (error) {
+      core.generateEnd();
+      throw error;
+    }
+    return { finish, end: core.generateEnd() };
   }
 }
 
 type Emit = HandlerContext<'run'>['emit'];
-
-/** Pulls tokens until the core or the signal ends it, and closes the call, so that the core can take the next one. */
-async function pull(core: Core, signal: AbortSignal, emit: Emit): Promise<{ finish: Timings['finish']; end: CoreTimings }> {
-  let finish: Timings['finish'] | null = null;
-  try {
-    while (!finish) {
-      finish = signal.aborted ? 'abort' : tell(core.generateStep(), emit);
-      // Between two steps other messages get their turn: an abort, above all.
-      if (!finish) await breathe();
-    }
-  } catch (error) {
-    core.generateEnd();
-    throw error;
-  }
-  return { finish, end: core.generateEnd() };
-}
 
 /** Sends what a step brought; gives why the call ends, null if it goes on. */
 function tell(step: GenerateStep, emit: Emit): Timings['finish'] | null {

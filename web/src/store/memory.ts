@@ -83,7 +83,7 @@ export class MemoryStore implements ModelStore {
     return Promise.reject(new EngineError('io_error', `${record.name} is not in memory`));
   }
 
-  openWrite(): Promise<GrowingFile> {
+  openWrite(_record: ModelRecord): Promise<GrowingFile> {
     return Promise.resolve(new MemoryFile());
   }
 

@@ -1,0 +1,156 @@
+// The number formats against the gguf Python package (tests/golden/quant), and properties of all of them.
+#include "quant/format.h"
+
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "base/rng.h"
+
+using namespace nutshell;
+
+namespace {
+
+std::string file_stem(DType dtype) {
+  std::string stem(name_of(dtype));
+  for (char& c : stem) c = static_cast<char>(std::tolower(c));
+  return stem;
+}
+
+nlohmann::json read_golden(DType dtype) {
+  std::ifstream file(std::string(NUTSHELL_GOLDEN_DIR) + "/quant/" + file_stem(dtype) + ".json");
+  REQUIRE(file.good());
+  return nlohmann::json::parse(file);
+}
+
+std::vector<uint8_t> from_hex(const std::string& hex) {
+  std::vector<uint8_t> bytes(hex.size() / 2);
+  for (size_t i = 0; i < bytes.size(); ++i)
+    bytes[i] = static_cast<uint8_t>(std::stoi(hex.substr(2 * i, 2), nullptr, 16));
+  return bytes;
+}
+
+uint64_t fnv1a_bits(const std::vector<float>& values) {
+  return fnv1a({reinterpret_cast<const char*>(values.data()), values.size() * 4});
+}
+
+}  // namespace
+
+TEST_CASE("every format decodes to the bits of the gguf package") {
+  for (const DTypeInfo& info : kDTypes) {
+    const nlohmann::json golden = read_golden(info.dtype);
+    CHECK(golden["format"] == std::string(info.name));
+    CHECK(golden["block_length"] == info.block_length);
+    CHECK(golden["block_bytes"] == info.block_bytes);
+    REQUIRE(golden["cases"].size() >= 2);
+    for (const nlohmann::json& c : golden["cases"]) {
+      INFO(info.name << ", " << c["name"].get<std::string>());
+      const std::vector<uint8_t> bytes = from_hex(c["bytes"]), wanted = from_hex(c["f32"]);
+      const int64_t n = static_cast<int64_t>(bytes.size()) / info.block_bytes * info.block_length;
+      REQUIRE(static_cast<int64_t>(wanted.size()) == 4 * n);
+      std::vector<float> got(static_cast<size_t>(n));
+      decode_row(info.dtype, bytes.data(), n, got.data());
+      for (size_t i = 0; i < got.size(); ++i)
+        REQUIRE(std::bit_cast<uint32_t>(got[i]) == load_le<uint32_t>(&wanted[4 * i]));
+    }
+  }
+}
+
+TEST_CASE("all finite codes of F16 and BF16 decode to the values of the gguf package") {
+  for (const DType dtype : {DType::f16, DType::bf16}) {
+    const nlohmann::json all = read_golden(dtype)["all_finite_codes"];
+    std::vector<float> values;
+    for (uint32_t code = 0; code < 65536; ++code) {
+      const auto word = static_cast<uint16_t>(code);
+      float value = 0;
+      decode_row(dtype, reinterpret_cast<const uint8_t*>(&word), 1, &value);
+      if (std::isfinite(value)) values.push_back(value);
+    }
+    CHECK(values.size() == all["count"].get<size_t>());
+    const nlohmann::json& sum = all["f32_fnv1a64"];
+    const uint64_t wanted =
+        sum.is_string() ? std::stoull(sum.get<std::string>(), nullptr, 16) : sum.get<uint64_t>();
+    CHECK(fnv1a_bits(values) == wanted);
+  }
+}
+
+TEST_CASE("random bits decode without undefined behaviour, at any address, block by block as in a row") {
+  constexpr int64_t kBlocks = 16;
+  for (const DTypeInfo& info : kDTypes) {
+    const int64_t n = kBlocks * info.block_length, n_bytes = row_bytes(info.dtype, n);
+    std::vector<uint8_t> bytes(static_cast<size_t>(n_bytes) + 1);
+    for (uint64_t round = 0; round < 64; ++round) {
+      for (size_t i = 0; i < bytes.size(); ++i) bytes[i] = static_cast<uint8_t>(counter_rng(round, i));
+      const size_t shift = round & 1;  // odd rounds: misaligned
+      const std::vector<uint8_t> exact(bytes.begin() + static_cast<int>(shift), bytes.end());
+      std::vector<float> row(static_cast<size_t>(n) + 1, 42.0f), single(static_cast<size_t>(n));
+      decode_row(info.dtype, bytes.data() + shift, n, row.data());
+      for (int64_t b = 0; b < kBlocks; ++b)
+        decode_row(info.dtype, exact.data() + b * info.block_bytes, info.block_length,
+                   &single[static_cast<size_t>(b * info.block_length)]);
+      CHECK(row.back() == 42.0f);  // nothing written beyond the row
+      REQUIRE(std::memcmp(row.data(), single.data(), single.size() * 4) == 0);
+    }
+  }
+}
+
+TEST_CASE("every file of src/quant is a listed format or shared, and every format has its file") {
+  const std::filesystem::path folder = std::filesystem::path(NUTSHELL_GOLDEN_DIR) / "../../src/quant";
+  const std::set<std::string> shared = {"block.h", "encode.h", "format.cpp", "format.h", "k_scales.h"};
+  std::set<std::string> found, wanted = shared;
+  for (const auto& entry : std::filesystem::directory_iterator(folder))
+    found.insert(entry.path().filename().string());
+  for (const DTypeInfo& info : kDTypes) wanted.insert(file_stem(info.dtype) + ".h");
+  CHECK(found == wanted);
+}
+
+TEST_CASE("encoders stay within half a step and encode zero") {
+  struct {
+    DType dtype;
+    double steps;  // codes over the range of the values
+  } const kCases[] = {{DType::q8_0, 254}, {DType::q4_0, 16}, {DType::q4_1, 15}};
+  for (const auto& c : kCases) {
+    INFO(name_of(c.dtype));
+    REQUIRE(has_encoder(c.dtype));
+    for (uint64_t seed = 0; seed < 200; ++seed) {
+      float in[32], out[32];
+      float largest = 0;
+      const float size = std::ldexp(1.0f, static_cast<int>(seed % 20) - 10);
+      for (uint64_t i = 0; i < 32; ++i) {
+        in[i] = seed == 0 ? 0.0f : uniform_pm1(seed, i) * size;
+        largest = std::max(largest, std::fabs(in[i]));
+      }
+      uint8_t bytes[34];
+      REQUIRE(encode_row(c.dtype, in, 32, bytes));
+      decode_row(c.dtype, bytes, 32, out);
+      // Half a step of the widest possible range, twice that for Q4_0's clipped end; and the rounding of
+      // scale and minimum to f16 (relative 2^-11, absolute 2^-25 each), which the largest code multiplies.
+      const double step = 2.0 * largest / c.steps;
+      const double bound =
+          (c.dtype == DType::q4_0 ? step : step / 2) + largest * 3 * 0x1p-11 + c.steps * 0x1p-25;
+      for (int i = 0; i < 32; ++i) CHECK(std::fabs(static_cast<double>(in[i]) - out[i]) <= bound);
+    }
+  }
+}
+
+TEST_CASE("encoders survive what is not finite or too small") {
+  const float kHard[] = {INFINITY, -INFINITY, NAN, 1e-45f, -1e-45f, 3.4e38f, -3.4e38f, 0.0f, -0.0f, 1e-39f};
+  for (const DTypeInfo& info : kDTypes) {
+    if (!has_encoder(info.dtype)) continue;
+    for (uint64_t seed = 0; seed < 100; ++seed) {
+      std::vector<float> in(32), out(32);
+      for (uint64_t i = 0; i < 32; ++i) in[i] = kHard[counter_rng(seed, i) % std::size(kHard)];
+      std::vector<uint8_t> bytes(static_cast<size_t>(row_bytes(info.dtype, 32)));
+      CHECK(encode_row(info.dtype, in.data(), 32, bytes.data()));
+      decode_row(info.dtype, bytes.data(), 32, out.data());
+    }
+  }
+  CHECK_FALSE(has_encoder(DType::iq4_xs));
+}

@@ -70,6 +70,12 @@ describe('first and second load', () => {
     expect(seen[0]!.phase).toBe('start');
     const down = seen.filter(({ phase }) => phase === 'download');
     expect(down.at(-1)).toMatchObject({ loadedBytes: 5000, totalBytes: 5000, secondsLeft: 0 });
+    // Never back from the engine's own reading to the network's.
+    const phases = seen.map(({ phase }) => phase).filter((phase, index, all) => phase !== all[index - 1]);
+    expect(['start,download', 'start,download,load']).toContain(phases.join());
+    const again: LoadProgress[] = [];
+    await world.load(kUrl, { onProgress: (progress) => again.push(progress) });
+    expect(again.at(-1)).toMatchObject({ phase: 'load', loadedBytes: 5000, totalBytes: 5000 });
   });
 });
 
@@ -144,6 +150,33 @@ describe('broken downloads', () => {
     world.server.breakAfter = [2100];
     await world.load();
     expect(world.server.requests).toEqual(['all', 'bytes=2100-']);
+    const other = new FakeWorld();
+    other.server.etag = 'W/"v1"';
+    other.server.breakAfter = [2100];
+    expect((await failure(other.load())).code).toBe('network');
+    expect(other.server.requests).toEqual(['all']);
+  });
+
+  test('a connection that breaks often but brings something each time gets there', async () => {
+    const world = new FakeWorld();
+    world.server.breakAfter = Array(9).fill(500);
+    await world.load();
+    expect(Uint8Array.from(world.lastCore.loaded)).toEqual(world.server.file);
+    expect(new Set(world.sleeps)).toEqual(new Set([500]));
+  });
+
+  test('a server that gives another range than asked is not believed', async () => {
+    const world = new FakeWorld();
+    world.server.breakAfter = [2100, 0, 0, 0, 0];
+    await failure(world.load());
+    const original = world.server.fetch.bind(world.server);
+    world.server.fetch = async (url, init) => {
+      if (!new Headers(init.headers).has('range')) return original(url, init);
+      const headers = { etag: '"v1"', 'content-range': 'bytes 2000-4899/5000', 'content-length': '2900' };
+      return new Response(world.server.file.slice(2000, 4900), { status: 206, headers });
+    };
+    await world.load();
+    expect(Uint8Array.from(world.lastCore.loaded)).toEqual(world.server.file);
   });
 
   test('a part whose file was cleared is not trusted', async () => {

@@ -67,6 +67,11 @@ describe('an answer', () => {
     await textOf(engine.generate([7]));
     expect(world.lastCore.lastGenerate['ids']).toEqual([7]);
     expect(await engine.tokenize('ab')).toEqual(ids('ab'));
+    // The template begins with the letter that is token 1 here: BOS is there already.
+    world.core = { addBos: true, chatTemplate: "\u0001{{ messages[0]['content'] }}" };
+    const other = await world.load();
+    await textOf(other.chat([{ role: 'user', content: 'ab' }]));
+    expect(world.lastCore.lastGenerate['ids']).toEqual([1, ...ids('ab')]);
   });
 
   test('tokenize and detokenize', async () => {

@@ -39,7 +39,7 @@ function body(server: FakeServer, bytes: Uint8Array, signal: AbortSignal | null 
       });
     },
     async pull(controller) {
-      await Promise.resolve();
+      await new Promise((resolve) => setImmediate(resolve));
       if (at >= limit) return controller.error(new TypeError('network error'));
       if (at >= server.hangAfter) return new Promise(() => undefined);
       if (at >= bytes.length) return controller.close();

@@ -3,9 +3,9 @@
 import { EngineError, fromErrorData, type ErrorData } from './errors.ts';
 import type { Decision } from './platform.ts';
 
-/** The Emscripten module, as far as it is used. Views of HEAPU8 go stale when the memory grows: take them anew each time. */
+/** The Emscripten module, as far as it is used. Views of the memory go stale when it grows: take them anew each time. */
 export interface CoreModule {
-  readonly HEAPU8: Uint8Array;
+  readonly wasmMemory: { readonly buffer: ArrayBufferLike };
   create(threads: number): string;
   version(): string;
   loadBegin(json: string): string;
@@ -70,7 +70,7 @@ export interface CoreTimings {
   decodeMs: number;
 }
 
-type Bound = Exclude<keyof CoreModule, 'HEAPU8'>;
+type Bound = Exclude<keyof CoreModule, 'wasmMemory'>;
 
 export class Core {
   /** Set once the module trapped: its memory cannot be trusted any more, every later call fails. */
@@ -98,7 +98,7 @@ export class Core {
 
   /** The bytes [pointer, pointer + length) of the heap, valid until the next call of the core. */
   heap(pointer: number, length: number): Uint8Array {
-    return this.module.HEAPU8.subarray(pointer, pointer + length);
+    return new Uint8Array(this.module.wasmMemory.buffer, pointer, length);
   }
 
   loadBegin(request: { fileBytes: number; contextSize?: number; memoryLimit?: number; name: string }): void {

@@ -23,7 +23,7 @@ const kBos = { id: 1, text: '<|im_start|>' };
 const kEos = { id: 2, text: '<|im_end|>' };
 
 export class FakeCore implements CoreModule {
-  HEAPU8 = new Uint8Array(1 << 16);
+  wasmMemory = { buffer: new ArrayBuffer(1 << 16) };
   /** What was committed, in order of the file: the tests compare it with what the server gave. */
   readonly loaded: number[] = [];
   readonly calls: string[] = [];
@@ -57,12 +57,12 @@ export class FakeCore implements CoreModule {
     if (done === this.fileBytes) return { state: 'ready', info: this.describe() };
     this.pending = Math.min(chunkBytes, this.fileBytes - done);
     // The heap moves between chunks, as a growing memory does: stale views would lose the bytes.
-    this.HEAPU8 = new Uint8Array(1 << 16);
+    this.wasmMemory = { buffer: new ArrayBuffer(1 << 16) };
     return { state: 'read', offset: done, length: this.pending, pointer: 64, doneBytes: done, totalBytes: this.fileBytes };
   });
 
   loadCommit = () => this.answer('loadCommit', () => {
-    this.loaded.push(...this.HEAPU8.subarray(64, 64 + this.pending));
+    this.loaded.push(...new Uint8Array(this.wasmMemory.buffer, 64, this.pending));
     return {};
   });
 

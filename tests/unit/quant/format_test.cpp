@@ -27,7 +27,7 @@ std::string file_stem(DType dtype) {
 nlohmann::json read_golden(DType dtype) {
   std::ifstream file(std::string(NUTSHELL_GOLDEN_DIR) + "/quant/" + file_stem(dtype) + ".json");
   REQUIRE(file.good());
-  return nlohmann::json::parse(file);
+  return nlohmann::json::parse(file, nullptr, false);
 }
 
 std::vector<uint8_t> from_hex(const std::string& hex) {

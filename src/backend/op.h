@@ -4,8 +4,8 @@
 // a flat GPU command plan, or be printed.
 //
 // Activations are f32 matrices [n_tokens, width], row per token, named by ActId. n_tokens is the only extent
-// that varies between steps. After SelectRows the rows are those whose logits were asked for ([n_outputs, width]).
-// A linear weight is [n_out, n_in]: n_out rows of n_in values (GGUF's ne[0] = n_in is contiguous).
+// that varies between steps. After SelectRows the rows are those whose logits were asked for ([n_outputs,
+// width]). A linear weight is [n_out, n_in]: n_out rows of n_in values (GGUF's ne[0] = n_in is contiguous).
 #pragma once
 
 #include <cstdint>
@@ -25,16 +25,16 @@ inline constexpr int32_t kNone = -1;
 enum WeightUse : uint8_t { kUseMatrix = 1, kUseTable = 2, kUseVector = 4 };
 
 struct WeightSpec {
-  std::string name;     // name in the model file
-  DType dtype;          // format in the model file
-  int64_t n_rows = 1;   // 1 for vectors
-  int64_t n_cols = 0;   // values per row, a multiple of the format's block length
-  uint8_t use = 0;      // WeightUse bits
+  std::string name;    // name in the model file
+  DType dtype;         // format in the model file
+  int64_t n_rows = 1;  // 1 for vectors
+  int64_t n_cols = 0;  // values per row, a multiple of the format's block length
+  uint8_t use = 0;     // WeightUse bits
 };
 
 struct ActSpec {
-  int64_t width = 0;       // values per row
-  bool per_output = false; // rows are the selected output rows, not all tokens
+  int64_t width = 0;        // values per row
+  bool per_output = false;  // rows are the selected output rows, not all tokens
 };
 
 // out[t] = table[token[t]] * scale
@@ -75,8 +75,8 @@ enum class RopeStyle : uint8_t {
 // The angle of pair i at position p: p * inv_freq[i]; the result is multiplied by magnitude (YaRN; else 1).
 // Computed by model/rope_scaling.h in double precision; index in Graph::ropes.
 struct RopeSpec {
-  int64_t n_rot = 0;              // rotated values per head, even, <= head_dim
-  std::vector<double> inv_freq;   // n_rot / 2
+  int64_t n_rot = 0;             // rotated values per head, even, <= head_dim
+  std::vector<double> inv_freq;  // n_rot / 2
   float magnitude = 1.0f;
 };
 
@@ -98,8 +98,8 @@ struct AttentionOp {
   int32_t layer;
   int64_t n_head, n_head_kv, head_dim;
   float scale;
-  int64_t window = 0;      // > 0: a position sees only the last `window` positions, itself included
-  float softcap = 0.0f;    // > 0: scores become softcap * tanh(score / softcap)
+  int64_t window = 0;    // > 0: a position sees only the last `window` positions, itself included
+  float softcap = 0.0f;  // > 0: scores become softcap * tanh(score / softcap)
 };
 
 enum class Activation : uint8_t { silu, gelu_tanh };
@@ -120,7 +120,8 @@ struct SelectRowsOp {
   ActId in, out;
 };
 
-using Op = std::variant<EmbedOp, RmsNormOp, LinearOp, RopeOp, AttentionOp, GatedActivationOp, AddOp, SelectRowsOp>;
+using Op =
+    std::variant<EmbedOp, RmsNormOp, LinearOp, RopeOp, AttentionOp, GatedActivationOp, AddOp, SelectRowsOp>;
 
 // Keys and values of one layer in the KV cache.
 struct KvSpec {

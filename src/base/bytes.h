@@ -13,7 +13,8 @@
 
 namespace nutshell {
 
-static_assert(std::endian::native == std::endian::little, "the formats are read in place: little-endian only");
+static_assert(std::endian::native == std::endian::little,
+              "the formats are read in place: little-endian only");
 
 // a * b and a + b, or nothing when the result does not fit 64 bits.
 inline std::optional<uint64_t> checked_mul(uint64_t a, uint64_t b) {

@@ -28,7 +28,8 @@ inline void cpu_relax() {
 #endif
 }
 
-// Sleeps while value == old, until woken. libc++ for wasm may fall back to polling, so ask for the futex by name.
+// Sleeps while value == old, until woken. libc++ for wasm may fall back to polling, so ask for the futex by
+// name.
 void futex_wait(std::atomic<uint32_t>& value, uint32_t old) {
 #ifdef __wasm__
   __builtin_wasm_memory_atomic_wait32(reinterpret_cast<int*>(&value), static_cast<int>(old), -1);

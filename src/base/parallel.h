@@ -21,7 +21,9 @@ class Worker {
   // All threads of the run wait for each other; what they wrote before is visible to all afterwards.
   void barrier();
   // The contiguous share [begin, end) of n items that is this thread's, cut at multiples of grain.
-  struct Range { int64_t begin, end; };
+  struct Range {
+    int64_t begin, end;
+  };
   Range share(int64_t n, int64_t grain = 1) const;
 
  private:

@@ -43,8 +43,8 @@ class [[nodiscard]] Status {
 template <typename T>
 class [[nodiscard]] Result {
  public:
-  Result(T value) : value_(std::move(value)) {}            // NOLINT: implicit on purpose
-  Result(Status status) : status_(std::move(status)) {}    // NOLINT: implicit on purpose
+  Result(T value) : value_(std::move(value)) {}          // NOLINT: implicit on purpose
+  Result(Status status) : status_(std::move(status)) {}  // NOLINT: implicit on purpose
   bool ok() const { return value_.has_value(); }
   const Status& status() const { return status_; }
   T& value() { return *value_; }
@@ -62,8 +62,8 @@ class [[nodiscard]] Result {
 #define NUTSHELL_CONCAT_(a, b) a##b
 #define NUTSHELL_CONCAT(a, b) NUTSHELL_CONCAT_(a, b)
 // Returns the error of a Status expression from the calling function.
-#define RETURN_IF_ERROR(expr)                           \
-  do {                                                  \
+#define RETURN_IF_ERROR(expr)                                               \
+  do {                                                                      \
     if (::nutshell::Status status_ = (expr); !status_.ok()) return status_; \
   } while (0)
 // lhs = value of a Result expression, or returns its error from the calling function.

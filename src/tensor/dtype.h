@@ -16,10 +16,10 @@ enum class DType : uint8_t {
 
 struct DTypeInfo {
   DType dtype;
-  std::string_view name;   // as in GGUF files and in `inspect`
-  uint32_t gguf_id;        // ggml_type
-  int64_t block_length;    // values per block
-  int64_t block_bytes;     // bytes per block
+  std::string_view name;  // as in GGUF files and in `inspect`
+  uint32_t gguf_id;       // ggml_type
+  int64_t block_length;   // values per block
+  int64_t block_bytes;    // bytes per block
 };
 
 inline constexpr DTypeInfo kDTypes[] = {

@@ -26,13 +26,13 @@ TEST_CASE("f16 values are those of the definition") {
 }
 
 TEST_CASE("f32 to f16 rounds to nearest, ties to even") {
-  CHECK(f32_to_f16(1.0f + 0x1p-11f) == 0x3c00);             // tie: even
-  CHECK(f32_to_f16(1.0f + 0x3p-11f) == 0x3c02);             // tie: even above
-  CHECK(f32_to_f16(1.0f + 0x1.002p-11f) == 0x3c01);         // just above the tie
+  CHECK(f32_to_f16(1.0f + 0x1p-11f) == 0x3c00);      // tie: even
+  CHECK(f32_to_f16(1.0f + 0x3p-11f) == 0x3c02);      // tie: even above
+  CHECK(f32_to_f16(1.0f + 0x1.002p-11f) == 0x3c01);  // just above the tie
   CHECK(f32_to_f16(65519.0f) == 0x7bff);
   CHECK(f32_to_f16(65520.0f) == 0x7c00);
-  CHECK(f32_to_f16(0x1p-25f) == 0x0000);                    // tie to zero
-  CHECK(f32_to_f16(0x1.8p-24f) == 0x0002);                  // tie in the subnormals
+  CHECK(f32_to_f16(0x1p-25f) == 0x0000);    // tie to zero
+  CHECK(f32_to_f16(0x1.8p-24f) == 0x0002);  // tie in the subnormals
 }
 
 TEST_CASE("bf16 rounds to nearest even and keeps what fits") {

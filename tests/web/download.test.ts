@@ -165,6 +165,15 @@ describe('broken downloads', () => {
     expect(new Set(world.sleeps)).toEqual(new Set([500]));
   });
 
+  test('a connection that falls silent counts as broken', async () => {
+    const world = new FakeWorld();
+    world.stallMs = 30;
+    world.server.hangAfter = 2100;
+    await world.load();
+    expect(world.server.requests).toEqual(['all', 'bytes=2100-', 'bytes=4200-']);
+    expect(Uint8Array.from(world.lastCore.loaded)).toEqual(world.server.file);
+  });
+
   test('a server that gives another range than asked is not believed', async () => {
     const world = new FakeWorld();
     world.server.breakAfter = [2100, 0, 0, 0, 0];

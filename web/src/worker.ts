@@ -65,6 +65,7 @@ serve(self as unknown as ScopeLike, new Session({
   isBlocked,
   origin: self.location.origin,
   sleep,
+  stallMs: 30_000,
   openStore: () => OpfsStore.open(),
   memoryStore: () => new MemoryStore(),
   lock,

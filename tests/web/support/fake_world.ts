@@ -53,6 +53,7 @@ export class FakeWorld {
   readonly decisions: Decision[] = [];
   readonly sleeps: number[] = [];
   clock = 1000;
+  stallMs = 9000;
   private readonly locks = new Map<string, Promise<void>>();
 
   load(model: string | Blob = kUrl, options: LoadOptions = {}): Promise<Engine> {
@@ -87,6 +88,7 @@ export class FakeWorld {
         this.sleeps.push(ms);
         return Promise.resolve();
       },
+      stallMs: this.stallMs,
       openStore: () => this.openStore(),
       memoryStore: () => new MemoryStore(),
       lock: (name, _signal, onWait) => this.lock(name, onWait),

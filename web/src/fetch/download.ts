@@ -9,6 +9,8 @@ import { kSniffBytes, sniff } from './sniff.ts';
 
 export interface DownloadDeps extends HttpDeps {
   sleep(ms: number, signal: AbortSignal): Promise<void>;
+  /** A connection that brings nothing for so long counts as broken. */
+  stallMs: number;
 }
 
 export interface DownloadRequest {
@@ -65,7 +67,7 @@ export class Download {
   static async start(ask: DownloadRequest, deps: DownloadDeps): Promise<Download> {
     const { record, signal } = ask;
     const answer = await request(record, signal, deps);
-    const body = new ByteStream(answer.body);
+    const body = new ByteStream(answer.body, deps.stallMs);
     try {
       if (answer.from === 0) sniff(await body.peek(kSniffBytes, signal), shownName(record), answer.contentType);
       const store = await ask.chooseStore(answer.total === null ? null : answer.total - answer.from);
@@ -80,7 +82,7 @@ export class Download {
       if (hasher) await hashFile(hasher, file);
       return new Download(ask, deps, store, file, hasher, answer.total, body);
     } catch (error) {
-      await body.cancel();
+      body.cancel();
       throw toEngineError(error, 'network');
     }
   }
@@ -151,7 +153,7 @@ export class Download {
       if (error instanceof EngineError && error.code === 'network') return null;
       throw error;
     }
-    if (answer.from === this.received) return new ByteStream(answer.body);
+    if (answer.from === this.received) return new ByteStream(answer.body, this.deps.stallMs);
     // The engine has already read from the old content: the two must not be mixed.
     await answer.body.cancel().catch(() => undefined);
     throw new EngineError('network', 'the file changed on the server during the download', { cause: broken });
@@ -196,7 +198,7 @@ class ByteStream {
   private readonly reader: ReadableStreamDefaultReader<Uint8Array>;
   private head: Uint8Array[] = [];
 
-  constructor(stream: ReadableStream<Uint8Array>) {
+  constructor(stream: ReadableStream<Uint8Array>, private readonly stallMs: number) {
     this.reader = stream.getReader();
   }
 
@@ -223,16 +225,28 @@ class ByteStream {
     return this.head.shift() ?? this.pull(signal);
   }
 
-  async cancel(): Promise<void> {
-    await this.reader.cancel().catch(() => undefined);
+  /** Ends the connection; does not wait for it. */
+  cancel(): void {
+    this.reader.cancel().catch(() => undefined);
   }
 
   private async pull(signal: AbortSignal): Promise<Uint8Array | null> {
     if (signal.aborted) {
-      await this.cancel();
+      this.cancel();
       throw abortError(signal);
     }
-    const { done, value } = await this.reader.read();
-    return done ? null : value;
+    let timer: ReturnType<typeof setTimeout> | undefined;
+    const stalled = new Promise<never>((_resolve, reject) => {
+      timer = setTimeout(() => reject(new Error(`nothing arrived for ${this.stallMs} ms`)), this.stallMs);
+    });
+    try {
+      const { done, value } = await Promise.race([this.reader.read(), stalled]);
+      return done ? null : value;
+    } catch (error) {
+      this.cancel();
+      throw error;
+    } finally {
+      clearTimeout(timer);
+    }
   }
 }

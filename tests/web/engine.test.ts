@@ -220,6 +220,18 @@ describe('errors', () => {
     expect(world.workers[0]!.terminated).toBe(true);
   });
 
+  test.each([
+    [new RangeError('WebAssembly.Memory(): could not allocate memory'), 'out_of_memory'],
+    [new WebAssembly.CompileError('bad opcode'), 'worker_failed'],
+  ])('a module that does not start: %s is %s', async (moduleError, code) => {
+    const world = new FakeWorld();
+    world.moduleError = moduleError;
+    const error = await failure(world.load());
+    expect(error.code).toBe(code);
+    expect(error.message).toContain(moduleError.message);
+    expect(world.store.open).toBe(0);
+  });
+
   test('bad options are named', async () => {
     const world = new FakeWorld();
     expect((await failure(world.load(undefined, { threads: 0 }))).message).toContain('threads');
@@ -248,6 +260,12 @@ describe('dispose', () => {
     expect(world.workers.map((worker) => worker.terminated)).toEqual(Array(20).fill(true));
     expect(world.store.open).toBe(0);
   });
+});
+
+test('a name of the caller wins over that in the file', async () => {
+  const world = new FakeWorld();
+  expect((await world.load()).info.model.name).toBe('fake');
+  expect((await world.load(undefined, { name: 'Mine' })).info.model.name).toBe('Mine');
 });
 
 test('info tells flavour, threads and memory, and follows the memory', async () => {

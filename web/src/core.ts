@@ -79,7 +79,7 @@ export class Core {
 
   private constructor(private readonly module: CoreModule) {}
 
-  /** Instantiates the module and its threads. Errors: `worker_failed`. */
+  /** Instantiates the module and its threads. Errors: `worker_failed`, `out_of_memory`. */
   static async start(factory: CoreFactory, threads: number): Promise<Core> {
     let core: Core | null = null;
     const onAbort = (reason: unknown) => {
@@ -89,7 +89,9 @@ export class Core {
     try {
       module = await factory({ nutshellThreads: threads, onAbort });
     } catch (cause) {
-      throw new EngineError('worker_failed', `the WebAssembly module did not start: ${messageOf(cause)}`, { cause });
+      // Engines say RangeError when the address space or the memory for the heap cannot be had.
+      const code = cause instanceof RangeError ? 'out_of_memory' : 'worker_failed';
+      throw new EngineError(code, `the WebAssembly module did not start: ${messageOf(cause)}`, { cause });
     }
     core = new Core(module);
     core.call('create', threads);

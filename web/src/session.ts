@@ -51,7 +51,7 @@ export class Session implements Handlers {
       await source.reject(failure);
       throw failure;
     }
-    return this.describe(decision, source.name, outcome);
+    return this.describe(decision, request.name, source.name, outcome);
   };
 
   run = async (request: Request<'run'>, { signal, emit }: HandlerContext<'run'>): Promise<Calls['run']['reply']> => {
@@ -111,7 +111,7 @@ export class Session implements Handlers {
     return bos && !there ? [bos.id, ...ids] : ids;
   }
 
-  private describe({ simd, threads }: Decision, name: string, outcome: Outcome): EngineInfo {
+  private describe({ simd, threads }: Decision, wish: string | undefined, file: string, outcome: Outcome): EngineInfo {
     const { model, contextSize, memoryBytes, chatTemplate } = this.coreInfo!;
     return {
       simd,
@@ -120,7 +120,7 @@ export class Session implements Handlers {
       memoryBytes,
       contextSize,
       model: {
-        name: model.name || name,
+        name: wish ?? (model.name || file),
         architecture: model.architecture,
         parameters: model.parameters,
         bytes: model.bytes,

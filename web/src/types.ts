@@ -38,7 +38,7 @@ export interface LoadOptions {
   store?: boolean;
   /** Expected SHA-256 (hex) of the file; another content is refused, an outdated stored copy is fetched anew. */
   sha256?: string;
-  /** Name to show; default: the file name. */
+  /** Name to show; default: the name in the file, else the file's own. */
   name?: string;
 }
 

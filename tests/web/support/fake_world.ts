@@ -45,6 +45,8 @@ export class FakeWorld {
   /** Replaced where a test wants storage to be refused. */
   openStore: () => Promise<ModelStore> = () => Promise.resolve(this.store);
   core: FakeCoreOptions = {};
+  /** What the start of the module throws. */
+  moduleError: unknown = null;
   blocked = false;
   capabilities: Capabilities = { simd: true, relaxedSimd: true, isolated: true, sharedMemory: true, cores: 4 };
   /** What was made, in order. */
@@ -78,7 +80,7 @@ export class FakeWorld {
         this.decisions.push(decision);
         const core = new FakeCore(this.core);
         this.cores.push(core);
-        return Core.start(() => Promise.resolve(core), decision.threads);
+        return Core.start(() => (this.moduleError ? Promise.reject(this.moduleError) : Promise.resolve(core)), decision.threads);
       },
       breathe: () => new Promise((resolve) => setImmediate(resolve)),
       fetch: (url, init) => this.server.fetch(url, init),

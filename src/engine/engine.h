@@ -1,0 +1,54 @@
+// The engine as the outside sees it: one model, one conversation, JSON in and out. L5. bind/ hands these
+// calls to JavaScript unchanged; tests call them natively. Not thread-safe: one caller.
+#pragma once
+
+#include <memory>
+#include <nlohmann/json.hpp>
+
+#include "base/parallel.h"
+#include "engine/loader.h"
+#include "engine/session.h"
+
+namespace nutshell {
+
+// {"error":{"code","message","advice"}}
+nlohmann::json error_json(const Status& status);
+
+class Engine {
+ public:
+  using Reply = Result<nlohmann::json>;
+
+  explicit Engine(int n_threads) : pool_(n_threads) {}
+  int n_threads() const { return pool_.n_threads(); }
+
+  // options: {fileBytes, contextSize?, memoryLimit?, name?}. A model that is loaded stays until the new one
+  // is ready; a failed load leaves it as it was. available_bytes: what the platform can still give, 0
+  // unknown.
+  Reply load_begin(const nlohmann::json& options, uint64_t available_bytes);
+  // {state:"read", offset, length, pointer, doneBytes, totalBytes}: put those file bytes at the address
+  // `pointer`, then load_commit(). Or {state:"ready", info}.
+  Reply load_next();
+  Reply load_commit();
+  Reply unload();
+  // {model:{name, architecture, parameters, bytes, contextLength}, contextSize, memoryBytes, chatTemplate,
+  //  tokens:{bos, eos, eot: {id, text} or null}, addBos}
+  Reply info() const;
+  Reply tokenize(const nlohmann::json& arguments) const;    // {text, special?} -> {ids}
+  Reply detokenize(const nlohmann::json& arguments) const;  // {ids} -> {text}
+  Reply generate_begin(const nlohmann::json& options);      // options.def and {ids, stop, logitBias} ->
+                                                            // {promptTokens, cachedTokens}
+  // {state:"prefill", done, total} | {state:"token", id, text, logprob?, finish} | {state:"done", text,
+  // finish}
+  Reply generate_step();
+  Reply generate_end();  // {timings}; the KV cache is kept for the next call
+
+ private:
+  ThreadPool pool_;
+  std::unique_ptr<Loader> loader_;
+  std::unique_ptr<Model> model_;
+  std::unique_ptr<Session> session_;
+  bool logprobs_ = false;
+  uint64_t loading_bytes_ = 0;
+};
+
+}  // namespace nutshell

@@ -1,0 +1,90 @@
+// Loads a model file that the caller pushes in piece by piece. L5. The loader says which bytes it wants and
+// where they should go; the caller copies them there (from OPFS, a Blob, a file) and commits. No file system,
+// no second copy: weights pass through one staging buffer into the layout the kernels read.
+//
+//   header -> (host tensors) -> memory plan and allocation -> tensor bytes -> ready
+//
+// A failure leaves nothing behind but the loader itself; other models are not touched.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "engine/model.h"
+#include "model/arch/arch.h"
+#include "model/gguf.h"
+
+namespace nutshell {
+
+struct LoadOptions {
+  uint64_t file_bytes = 0;
+  std::string name;               // shown when the file has no name of its own
+  int64_t context_size = 0;       // tokens; 0: the trained length, at most kDefaultContext
+  uint64_t memory_limit = 0;      // bytes for weights, KV cache and work space; 0: only what is available
+  uint64_t memory_available = 0;  // bytes the platform could give; 0: unknown
+  int64_t max_outputs = 1;        // logit rows per step (perplexity wants more than chat)
+};
+
+inline constexpr int64_t kDefaultContext = 4096;
+inline constexpr int64_t kPrefillTokens = 128;  // tokens per step: weights are unpacked once per step
+
+struct ReadRequest {
+  uint64_t offset = 0;
+  uint64_t length = 0;
+  uint8_t* target = nullptr;  // valid until commit()
+};
+
+class Loader {
+ public:
+  Loader(ThreadPool& pool, LoadOptions options);
+
+  // What to read next; nothing when the model is ready. After an error the loader answers that error forever.
+  Result<std::optional<ReadRequest>> next();
+  // The bytes of the last request are in place.
+  Status commit();
+  // Bytes of the file taken in so far (counted once).
+  uint64_t done_bytes() const { return done_bytes_; }
+  // The finished model; precondition: next() answered nothing.
+  std::unique_ptr<Model> take() { return std::move(model_); }
+
+ private:
+  enum class Phase { header, host_tensors, weights, ready };
+
+  Result<std::optional<ReadRequest>> request();
+  Status commit_header();
+  Status start_model();  // after the header: architecture, tokenizer
+  Status commit_host_tensor();
+  Status start_weights();  // graph, memory plan, allocation
+  Status commit_weight();
+  void next_weight();
+
+  ThreadPool& pool_;
+  LoadOptions options_;
+  Phase phase_ = Phase::header;
+  Status failed_;
+  std::vector<uint8_t> staging_;
+  uint64_t requested_bytes_ = 0;
+  uint64_t done_bytes_ = 0;
+  uint64_t header_read_ = 0;
+
+  std::optional<GgufFile> file_;
+  TensorIndex tensors_;
+  const ArchDef* arch_ = nullptr;
+  std::vector<std::string> host_names_;
+  HostTensors host_;
+  std::unique_ptr<Model> model_;
+
+  struct Upload {
+    WeightId weight;
+    uint64_t offset, row_bytes;
+    int64_t n_rows, chunk_rows;
+  };
+  std::vector<Upload> uploads_;  // by file offset
+  size_t upload_ = 0;
+  int64_t row_ = 0;
+};
+
+}  // namespace nutshell

@@ -1,0 +1,129 @@
+#include "model/graph.h"
+
+#include <utility>
+
+namespace nutshell {
+
+void GraphBuilder::fail(ErrorCode code, std::string message) {
+  if (first_error_.ok()) first_error_ = Status(code, std::move(message));
+}
+
+WeightId GraphBuilder::weight(const std::string& name, int64_t n_rows, int64_t n_cols, uint8_t use) {
+  const TensorEntry* entry = tensors_.find(name);
+  if (entry == nullptr) {
+    fail(ErrorCode::missing_tensor, "the file lacks the tensor '" + name + "'");
+    return kNone;
+  }
+  if (!entry->dtype) {
+    fail(ErrorCode::unsupported_format,
+         "the tensor '" + name + "' has the format " + entry->format_name + ", which is not supported");
+    return kNone;
+  }
+  if (entry->n_rows != n_rows || entry->n_cols != n_cols) {
+    fail(ErrorCode::bad_shape, "the tensor '" + name + "' is " + std::to_string(entry->n_rows) + " x " +
+                                   std::to_string(entry->n_cols) + ", expected " + std::to_string(n_rows) +
+                                   " x " + std::to_string(n_cols));
+    return kNone;
+  }
+  if (const auto it = by_name_.find(name); it != by_name_.end()) {
+    graph_.weights[static_cast<size_t>(it->second)].use |= use;
+    return it->second;
+  }
+  const auto id = static_cast<WeightId>(graph_.weights.size());
+  graph_.weights.push_back({name, *entry->dtype, n_rows, n_cols, use});
+  by_name_.emplace(name, id);
+  return id;
+}
+
+WeightId GraphBuilder::matrix(const std::string& name, int64_t n_out, int64_t n_in) {
+  return weight(name, n_out, n_in, kUseMatrix);
+}
+WeightId GraphBuilder::table(const std::string& name, int64_t n_rows, int64_t width) {
+  return weight(name, n_rows, width, kUseTable);
+}
+WeightId GraphBuilder::vector(const std::string& name, int64_t n) { return weight(name, 1, n, kUseVector); }
+WeightId GraphBuilder::optional_vector(const std::string& name, int64_t n) {
+  return has(name) ? vector(name, n) : kNone;
+}
+
+// Every activation has a buffer of its own; the back end may share memory between those whose lives do not
+// overlap, since the ops tell who reads what.
+ActId GraphBuilder::new_act(int64_t width, bool per_output) {
+  graph_.acts.push_back({width, per_output});
+  return static_cast<ActId>(graph_.acts.size()) - 1;
+}
+
+ActId GraphBuilder::embed(WeightId table, float scale) {
+  const int64_t width = table < 0 ? 0 : graph_.weights[static_cast<size_t>(table)].n_cols;
+  const ActId out = new_act(width, false);
+  graph_.ops.push_back(EmbedOp{table, out, scale});
+  return out;
+}
+
+ActId GraphBuilder::rms_norm(ActId in, WeightId weight, float eps) {
+  const ActId out = new_act(act(in).width, act(in).per_output);
+  graph_.ops.push_back(RmsNormOp{in, weight, out, act(in).width, eps});
+  return out;
+}
+
+void GraphBuilder::head_norm(ActId x, WeightId weight, int64_t head_dim, float eps) {
+  graph_.ops.push_back(RmsNormOp{x, weight, x, head_dim, eps});
+}
+
+std::vector<ActId> GraphBuilder::linears(ActId in, std::initializer_list<Product> products) {
+  LinearOp op{in, {}};
+  std::vector<ActId> outs;
+  for (const Product& p : products) {
+    outs.push_back(new_act(rows_of(p.weight), act(in).per_output));
+    op.parts.push_back({p.weight, p.bias, outs.back(), false});
+  }
+  graph_.ops.push_back(std::move(op));
+  return outs;
+}
+
+ActId GraphBuilder::linear(ActId in, WeightId w, WeightId bias) { return linears(in, {{w, bias}})[0]; }
+
+void GraphBuilder::add_linear(ActId to, ActId in, WeightId w, WeightId bias) {
+  graph_.ops.push_back(LinearOp{in, {{w, bias, to, true}}});
+}
+
+int32_t GraphBuilder::rope_spec(RopeSpec spec) {
+  graph_.ropes.push_back(std::move(spec));
+  return static_cast<int32_t>(graph_.ropes.size()) - 1;
+}
+
+void GraphBuilder::rope(ActId x, int64_t n_head, int64_t head_dim, int32_t rope, RopeStyle style) {
+  graph_.ops.push_back(RopeOp{x, n_head, head_dim, rope, style});
+}
+
+ActId GraphBuilder::attend(ActId q, ActId k, ActId v, const Attention& a) {
+  const ActId out = new_act(a.n_head * a.head_dim, false);
+  const auto layer = static_cast<int32_t>(graph_.kv_layers.size());
+  graph_.kv_layers.push_back({a.n_head_kv, a.head_dim});
+  graph_.ops.push_back(
+      AttentionOp{q, k, v, out, layer, a.n_head, a.n_head_kv, a.head_dim, a.scale, a.window, a.softcap});
+  return out;
+}
+
+ActId GraphBuilder::gated(ActId gate, ActId up, Activation activation) {
+  const ActId out = new_act(act(gate).width, act(gate).per_output);
+  graph_.ops.push_back(GatedActivationOp{gate, up, out, activation});
+  return out;
+}
+
+void GraphBuilder::add_to(ActId to, ActId what) { graph_.ops.push_back(AddOp{to, what, to}); }
+
+ActId GraphBuilder::select_outputs(ActId in) {
+  const ActId out = new_act(act(in).width, true);
+  graph_.ops.push_back(SelectRowsOp{in, out});
+  return out;
+}
+
+void GraphBuilder::logits(ActId out) { graph_.logits = out; }
+
+Result<Graph> GraphBuilder::finish() {
+  if (!first_error_.ok()) return first_error_;
+  return std::move(graph_);
+}
+
+}  // namespace nutshell

@@ -1,0 +1,70 @@
+// The words an architecture is written in: each emits one op and answers the activation it made. L4.
+// The builder keeps the first error and goes on harmlessly, so that architecture files read as plain
+// formulas; finish() tells.
+#pragma once
+
+#include <initializer_list>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "backend/op.h"
+#include "base/result.h"
+#include "model/tensor_index.h"
+
+namespace nutshell {
+
+class GraphBuilder {
+ public:
+  explicit GraphBuilder(const TensorIndex& tensors) : tensors_(tensors) {}
+
+  // --- weights: looked up by name, checked against the expected shape; the same name twice is one weight ---
+  WeightId matrix(const std::string& name, int64_t n_out, int64_t n_in);
+  WeightId table(const std::string& name, int64_t n_rows, int64_t width);
+  WeightId vector(const std::string& name, int64_t n);
+  WeightId optional_vector(const std::string& name, int64_t n);  // kNone when the file has none
+  bool has(const std::string& name) const { return tensors_.find(name) != nullptr; }
+
+  // --- ops ---
+  ActId embed(WeightId table, float scale = 1.0f);
+  ActId rms_norm(ActId in, WeightId weight, float eps);
+  void head_norm(ActId x, WeightId weight, int64_t head_dim, float eps);  // in place, per head
+  ActId linear(ActId in, WeightId w, WeightId bias = kNone);
+  struct Product {
+    WeightId weight;
+    WeightId bias = kNone;
+  };
+  std::vector<ActId> linears(ActId in,
+                             std::initializer_list<Product> products);     // one input, several products
+  void add_linear(ActId to, ActId in, WeightId w, WeightId bias = kNone);  // to += W in + bias
+  int32_t rope_spec(RopeSpec spec);
+  void rope(ActId x, int64_t n_head, int64_t head_dim, int32_t rope, RopeStyle style);
+  struct Attention {
+    int64_t n_head, n_head_kv, head_dim;
+    float scale;
+    int64_t window = 0;
+    float softcap = 0.0f;
+  };
+  ActId attend(ActId q, ActId k, ActId v, const Attention& a);  // one more KV layer
+  ActId gated(ActId gate, ActId up, Activation activation);
+  void add_to(ActId to, ActId what);
+  ActId select_outputs(ActId in);
+  void logits(ActId out);
+
+  // The graph, or the first error: missing_tensor, bad_shape, unsupported_format.
+  Result<Graph> finish();
+
+ private:
+  WeightId weight(const std::string& name, int64_t n_rows, int64_t n_cols, uint8_t use);
+  ActId new_act(int64_t width, bool per_output);
+  const ActSpec& act(ActId id) const { return graph_.acts[static_cast<size_t>(id)]; }
+  int64_t rows_of(WeightId id) const { return id < 0 ? 0 : graph_.weights[static_cast<size_t>(id)].n_rows; }
+  void fail(ErrorCode code, std::string message);
+
+  const TensorIndex& tensors_;
+  Graph graph_;
+  std::unordered_map<std::string, WeightId> by_name_;
+  Status first_error_;
+};
+
+}  // namespace nutshell

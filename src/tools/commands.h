@@ -1,0 +1,54 @@
+// The subcommands of the native tool `nutshell`, each a function from its options to a JSON answer. L6,
+// native only. main.cpp parses the command line, prints the answer and chooses the exit status; nothing here
+// prints.
+#pragma once
+
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <string>
+
+#include "base/result.h"
+#include "engine/loader.h"
+#include "engine/model.h"
+#include "sample/sampler.h"
+
+namespace nutshell {
+
+using Answer = Result<nlohmann::json>;
+
+struct GenerateCommand {
+  std::string model, prompt;
+  int64_t max_tokens = 128;
+  double temperature = 0.8;
+  uint64_t seed = 0;
+  int threads = 0;      // 0: all cores
+  int64_t context = 0;  // 0: the default
+};
+Answer run_generate(const GenerateCommand& command);
+
+struct TokenizeCommand {
+  std::string model, text, file;
+  bool no_special = false;
+};
+Answer run_tokenize(const TokenizeCommand& command);
+
+struct PerplexityCommand {
+  std::string model, file, reference;
+  int64_t context = 512;
+  int64_t tokens = 0;  // 0: the whole text
+  int threads = 0;
+};
+Answer run_perplexity(const PerplexityCommand& command);
+
+Answer run_inspect(const std::string& file);
+
+// Whole file as text; file_not_found, io_error.
+Result<std::string> read_text_file(const std::string& path);
+// Only the header of a model file.
+Result<GgufFile> read_model_header(const std::string& path);
+// Loads a model file with the loader; the pool must outlive the model.
+Result<std::unique_ptr<Model>> load_model_file(const std::string& path, ThreadPool& pool,
+                                               LoadOptions options);
+int default_threads();
+
+}  // namespace nutshell

@@ -1,0 +1,135 @@
+// The native tool: `nutshell <subcommand>`. L6. Parses the command line, runs a command, prints its answer.
+// With --json stdout holds exactly one JSON object; all else goes to stderr. Exit status: 0, 1 (bad input), 2
+// (bad usage).
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <functional>
+#include <iostream>
+
+#include "engine/engine.h"
+#include "engine/memory_plan.h"
+#include "tools/commands.h"
+
+namespace {
+
+using namespace nutshell;
+using nlohmann::json;
+
+struct Main {
+  bool as_json = false;
+  std::function<Answer()> run;             // of the chosen subcommand
+  std::function<void(const json&)> print;  // for people
+};
+
+std::string dump(const json& value, int indent = -1) {
+  return value.dump(indent, ' ', false, json::error_handler_t::replace);
+}
+
+int fail(const Status& status, bool as_json) {
+  if (as_json) {
+    std::cout << dump(error_json(status)) << std::endl;
+  } else {
+    std::cerr << "nutshell: " << status.message() << "\n" << error_advice(status.code()) << std::endl;
+  }
+  return status.code() == ErrorCode::usage ? 2 : 1;
+}
+
+void print_all(const json& answer) { std::cout << dump(answer, 2) << std::endl; }
+
+void add_generate(CLI::App& app, Main& m, GenerateCommand& c) {
+  CLI::App* sub = app.add_subcommand("generate", "Continue a raw prompt");
+  sub->add_option("MODEL", c.model, "Model file (GGUF)")->required();
+  sub->add_option("--prompt", c.prompt, "Text to continue; special tokens in it are recognised")->required();
+  sub->add_option("--max-tokens", c.max_tokens, "Tokens to generate at most")->check(CLI::Range(0, 1 << 24));
+  sub->add_option("--temperature", c.temperature, "0 is greedy")->check(CLI::Range(0.0, 10.0));
+  sub->add_option("--seed", c.seed, "Seed of the random numbers")->check(CLI::NonNegativeNumber);
+  sub->add_option("--threads", c.threads, "Threads; 0: all cores")->check(CLI::Range(0, 256));
+  sub->add_option("--context", c.context, "Context size in tokens; 0: the default")
+      ->check(CLI::Range(0, 1 << 24));
+  sub->callback([&] {
+    m.run = [&c] { return run_generate(c); };
+    m.print = [](const json& a) {
+      std::cout << a["text"].get<std::string>() << std::endl;
+      std::fprintf(stderr, "\n%zu prompt tokens at %.1f/s, %zu new tokens at %.1f/s, %s, peak memory %s\n",
+                   a["prompt_tokens"].size(), a["prefill_tokens_per_second"].get<double>(),
+                   a["tokens"].size(), a["decode_tokens_per_second"].get<double>(),
+                   a["finish_reason"].get<std::string>().c_str(),
+                   format_bytes(a["peak_memory_bytes"].get<uint64_t>()).c_str());
+    };
+  });
+}
+
+void add_tokenize(CLI::App& app, Main& m, TokenizeCommand& c) {
+  CLI::App* sub = app.add_subcommand("tokenize", "Token ids of a text, and the text they give back");
+  sub->add_option("MODEL", c.model, "Model file (GGUF)")->required();
+  CLI::Option* text = sub->add_option("--text", c.text, "The text");
+  CLI::Option* file = sub->add_option("--file", c.file, "A file with the text")->excludes(text);
+  sub->add_flag("--no-special", c.no_special, "Special tokens in the text are plain text");
+  sub->callback([&, text, file] {
+    if (text->count() + file->count() == 0) throw CLI::RequiredError("--text or --file");
+    m.run = [&c] { return run_tokenize(c); };
+    m.print = [](const json& a) { std::cout << dump(a["tokens"]) << std::endl; };
+  });
+}
+
+void add_perplexity(CLI::App& app, Main& m, PerplexityCommand& c) {
+  CLI::App* sub = app.add_subcommand("perplexity", "Perplexity of a text, and distance to a reference model");
+  sub->add_option("MODEL", c.model, "Model file (GGUF)")->required();
+  sub->add_option("--file", c.file, "A file with the text")->required();
+  sub->add_option("--context", c.context, "Tokens per window")->check(CLI::Range(2, 1 << 24));
+  sub->add_option("--tokens", c.tokens, "Only the first N tokens; 0: all")->check(CLI::NonNegativeNumber);
+  sub->add_option("--reference", c.reference, "Model file to compare with");
+  sub->add_option("--threads", c.threads, "Threads; 0: all cores")->check(CLI::Range(0, 256));
+  sub->callback([&] {
+    m.run = [&c] { return run_perplexity(c); };
+    m.print = print_all;
+  });
+}
+
+void add_inspect(CLI::App& app, Main& m, std::string& file) {
+  CLI::App* sub = app.add_subcommand("inspect", "What a model file holds, and whether it can be run");
+  sub->add_option("FILE", file, "Model file (GGUF)")->required();
+  sub->callback([&] {
+    m.run = [&file] { return run_inspect(file); };
+    m.print = print_all;
+  });
+}
+
+bool wants_json(int argc, char** argv) {
+  for (int i = 1; i < argc; ++i)
+    if (std::string_view(argv[i]) == "--json") return true;
+  return false;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  CLI::App app("Nutshell: compressed language models on your own device");
+  app.name("nutshell");
+  app.require_subcommand(1);
+  app.fallthrough();
+  Main m;
+  GenerateCommand generate;
+  TokenizeCommand tokenize;
+  PerplexityCommand perplexity;
+  std::string inspected;
+  app.add_flag("--json", m.as_json, "One JSON object on stdout");
+  add_generate(app, m, generate);
+  add_tokenize(app, m, tokenize);
+  add_perplexity(app, m, perplexity);
+  add_inspect(app, m, inspected);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& e) {
+    if (e.get_exit_code() == 0) return app.exit(e);  // --help
+    return fail(Status(ErrorCode::usage, e.what()), wants_json(argc, argv));
+  }
+  const Answer answer = m.run();
+  if (!answer.ok()) return fail(answer.status(), m.as_json);
+  if (m.as_json) {
+    std::cout << dump(*answer) << std::endl;
+  } else {
+    m.print(*answer);
+  }
+  return 0;
+}

@@ -226,6 +226,10 @@ describe('what is no model', () => {
     ['a web page', 'not_a_model', (world) => {
       world.server.file = new TextEncoder().encode('\n <!DOCTYPE html><html></html>');
     }],
+    ['a page that comes in drops', 'not_a_model', (world) => {
+      world.server.file = new TextEncoder().encode('<!DOCTYPE html><html></html>');
+      world.server.chunkBytes = 3;
+    }],
     ['a page told by its type', 'not_a_model', (world) => {
       world.server.file = new TextEncoder().encode('Please log in');
       world.server.contentType = 'text/html; charset=utf-8';

@@ -1,6 +1,7 @@
 // The wasm core as typed calls: every bound function of src/bind takes JSON and gives JSON; this wrapper turns the replies
 // into values and errors into EngineError. Runs in the worker only. It owns no logic of generation or loading.
 import { EngineError, fromErrorData, type ErrorData } from './errors.ts';
+import type { CoreOptions } from './generated/options.ts';
 import type { Decision } from './platform.ts';
 
 /** The Emscripten module, as far as it is used. Views of the memory go stale when it grows: take them anew each time. */
@@ -34,22 +35,10 @@ export interface CoreInfo {
   addBos: boolean;
 }
 
-export interface CoreGenerate {
+export interface CoreGenerate extends CoreOptions {
   ids: number[];
-  maxTokens?: number;
-  temperature?: number;
-  topK?: number;
-  topP?: number;
-  minP?: number;
-  repetitionPenalty?: number;
-  frequencyPenalty?: number;
-  presencePenalty?: number;
   logitBias?: Record<number, number>;
-  seed?: number;
   stop?: string[];
-  ignoreEnd?: boolean;
-  cachePrompt?: boolean;
-  logprobs?: boolean;
 }
 
 export type LoadStep =

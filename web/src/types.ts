@@ -1,5 +1,6 @@
 // The public types of the package. Names are camelCase; units stand in the names (bytes, ms).
 import type { ErrorData } from './errors.ts';
+import type { CoreOptions } from './generated/options.ts';
 
 /** One message of a chat. Templates know `system`, `user` and `assistant`; some models know more roles. */
 export interface ChatMessage {
@@ -42,26 +43,12 @@ export interface LoadOptions {
   name?: string;
 }
 
-export interface GenerateOptions {
-  /** Most new tokens; default: until the context is full. */
-  maxTokens?: number;
-  /** 0 takes the most likely token always. */
-  temperature?: number;
-  topK?: number;
-  topP?: number;
-  minP?: number;
-  repetitionPenalty?: number;
-  frequencyPenalty?: number;
-  presencePenalty?: number;
+/** Sampling and limits come from the core's own list (src/engine/options.def); what is not given has the core's default. */
+export interface GenerateOptions extends Omit<CoreOptions, 'logprobs'> {
   /** Added to the logits of these token ids. */
   logitBias?: Record<number, number>;
-  seed?: number;
   /** Texts that end the answer; they are not part of it. */
   stop?: string | string[];
-  /** Go on after the model's end token (for measurements). */
-  ignoreEnd?: boolean;
-  /** Reuse what the engine still holds of an equal beginning of the prompt. Default true. */
-  cachePrompt?: boolean;
   /** Called once per token, in order, before the text of the token is delivered. */
   onToken?: (token: Token) => void;
   /** Called while the prompt is read. */

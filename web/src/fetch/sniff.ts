@@ -2,8 +2,9 @@
 // the magic is the core's to judge.
 import { EngineError } from '../errors.ts';
 
-/** Bytes needed for a verdict (fewer are judged when the file is shorter). */
-export const kSniffBytes = 4;
+/** Bytes that suffice for a verdict, also on a web page (fewer are judged when the file is shorter). */
+export const kSniffBytes = 64;
+const kMagic = 'GGUF';
 
 /**
  * Throws where the file cannot be a GGUF model: `empty_file`, `not_a_model` (a web page), `bad_magic`.
@@ -11,12 +12,12 @@ export const kSniffBytes = 4;
  */
 export function sniff(head: Uint8Array, name: string, contentType = ''): void {
   if (head.length === 0) throw new EngineError('empty_file', `${name} is empty (0 bytes)`);
-  const magic = String.fromCharCode(...head.subarray(0, kSniffBytes));
-  if (magic === 'GGUF') return;
+  const start = head.subarray(0, kMagic.length);
+  if (String.fromCharCode(...start) === kMagic) return;
   const text = new TextDecoder().decode(head.subarray(0, 512)).trimStart();
   if (/^text\/html|xhtml/i.test(contentType) || /^<(!doctype|html|head|body|!--|\?xml)/i.test(text)) {
     throw new EngineError('not_a_model', `${name} is a web page, not a model file`);
   }
-  const shown = Array.from(head.subarray(0, kSniffBytes), (byte) => byte.toString(16).padStart(2, '0')).join(' ');
+  const shown = Array.from(start, (byte) => byte.toString(16).padStart(2, '0')).join(' ');
   throw new EngineError('bad_magic', `${name} is not a GGUF model: it starts with the bytes ${shown}, not with "GGUF"`);
 }

@@ -226,9 +226,9 @@ async function openBlob(
   deps: SourceDeps,
 ): Promise<ModelSource> {
   const reader = new BlobReader(blob);
-  const head = new Uint8Array(Math.min(512, blob.size));
+  const head = new Uint8Array(Math.min(kSniffBytes, blob.size));
   await reader.read(0, head);
-  sniff(head, name, head.length < kSniffBytes ? '' : blob.type);
+  sniff(head, name, blob.type);
   return {
     name,
     downloading: false,

@@ -41,7 +41,7 @@ function furnish(root: DocumentFragment): void {
   for (const pre of root.querySelectorAll('pre')) {
     const code = pre.querySelector('code');
     const language = /language-([\w+#.-]+)/.exec(code?.className ?? '')?.[1];
-    const copy = iconButton('copy', 'Copy code', () => void copyText(code?.textContent ?? '', copy));
+    const copy = iconButton('copy', 'Copy code', () => void copyText((code?.textContent ?? '').replace(/\n$/, ''), copy));
     const box = h('div', { class: 'code' }, copy);
     if (language) box.dataset.language = language;
     pre.tabIndex = 0;

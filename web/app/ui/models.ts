@@ -27,9 +27,9 @@ export class ModelPanel {
   ) {
     this.#panel = this.#build();
     this.#picker.addEventListener('click', () => this.open());
-    this.#overlay.addEventListener('keydown', (event) => {
-      if (event.key !== 'Escape') return;
-      event.preventDefault();
+    document.addEventListener('keydown', (event) => {
+      if (event.key !== 'Escape' || this.#inPage || !this.#panel.isConnected) return;
+      event.preventDefault(); // Escape stops an answer only when no panel is open
       this.close();
       this.#picker.focus();
     });
@@ -41,13 +41,11 @@ export class ModelPanel {
 
   /** Shows the panel; opening what is open puts the focus there again. */
   open(): void {
-    void this.refresh();
     if (!this.#inPage) {
       this.#overlay.append(this.#panel);
       this.#picker.setAttribute('aria-expanded', 'true');
     }
-    const first = this.#list.querySelector<HTMLElement>('button') ?? this.#url;
-    first.focus();
+    void this.refresh().then(() => (this.#list.querySelector<HTMLElement>('button') ?? this.#url).focus());
   }
 
   close(): void {

@@ -88,7 +88,7 @@ export class App {
   /** Waits for an error and gives its code and text. */
   async failure() {
     const error = this.hook('error');
-    await error.waitFor({ timeout: kLoadMs });
+    await error.waitFor({ timeout: 30_000 });
     return { code: await error.getAttribute('data-code'), text: await this.errorText() };
   }
 

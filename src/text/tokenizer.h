@@ -41,12 +41,14 @@ class Tokenizer {
   virtual ~Tokenizer() = default;
 
   virtual int32_t n_vocab() const = 0;
-  // Ids of text; no BOS or EOS is added. With parse_special, special tokens (control and user-defined)
-  // that occur literally in the text become their ids; without, they are plain text.
-  // Any bytes are accepted: invalid UTF-8 is kept byte by byte.
+  // Ids of text; no BOS or EOS is added. User-defined tokens that occur literally in the text always become
+  // their ids; control tokens do with parse_special and are plain text without (as in llama.cpp; Hugging Face
+  // always matches both). The leftmost match wins, then the longest. Any bytes are accepted: invalid UTF-8 is
+  // kept byte by byte as far as the vocabulary has the byte's token.
   virtual std::vector<int32_t> encode(std::string_view text, bool parse_special) const = 0;
-  // The bytes a token stands for. Special tokens give their literal text when render_special, else nothing.
-  // An id outside the vocabulary gives nothing. A token may end inside a character: see utf8_stream.h.
+  // The bytes a token stands for. Control, unknown and unused tokens give their text when render_special,
+  // else nothing. An id outside the vocabulary gives nothing. A token may end inside a character: see
+  // utf8_stream.h.
   virtual std::string token_bytes(int32_t id, bool render_special) const = 0;
   // True for the tokens that end a generation: EOS, EOT, EOM and what the vocabulary names as such
   // (<|im_end|>, <|eot_id|>, <|endoftext|>, <end_of_turn> ... when of control type).

@@ -53,12 +53,7 @@ new Notices(
   () => store.set({ problem: null }),
 );
 showStatus(store, () => counter.names);
-// Until it is known whether a model loads by itself, the panel would only flash up.
-let began = false;
-store.subscribe(({ phase, info }) => {
-  began ||= phase !== 'empty';
-  models.setInPage(began && info === null, phase);
-});
+store.subscribe(({ phase, info }) => models.setInPage(info === null, phase));
 
 function changeSettings(next: Settings): void {
   settings = next;
@@ -102,11 +97,6 @@ function offerUpdate(apply: () => void): void {
   byId('overlay').append(button);
 }
 
-function showPanel(): void {
-  began = true;
-  store.set({});
-}
-
 async function start(): Promise<void> {
   byId('new-chat').addEventListener('click', () => void newChat());
   byId('theme').addEventListener('click', () => {
@@ -122,7 +112,6 @@ async function start(): Promise<void> {
   const last = readModel();
   const served = catalog.fetchServed();
   if (query.get('load') === '0') {
-    showPanel();
     await served;
     return models.refresh();
   }
@@ -132,9 +121,7 @@ async function start(): Promise<void> {
     return;
   }
   await served;
-  if (session.loading) return; // the user was quicker
-  if (catalog.standard) await finishLoad(session.load(catalog.standard));
-  else showPanel();
+  if (catalog.standard && !session.loading) await finishLoad(session.load(catalog.standard));
 }
 
 void start();

@@ -75,7 +75,7 @@ export class Notices {
 
   #reveal(element: HTMLElement): void {
     this.#box.append(element);
-    requestAnimationFrame(() => element.scrollIntoView({ block: 'nearest' })); // once all else has its size
+    element.scrollIntoView({ block: 'nearest' });
   }
 
   #card({ code, message, advice, ways }: Problem): HTMLElement {

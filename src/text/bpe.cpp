@@ -1,0 +1,157 @@
+// Byte-level BPE: literal tokens are cut out, the rest is normalised (some kinds), cut into pieces, and each
+// piece's bytes are merged. Ids equal those of Hugging Face tokenizers for valid text.
+//
+// Where the vocabulary lacks the token of a byte (SmolLM2: 21 of 256), that byte gives no token, as in
+// Hugging Face and llama.cpp; with all 256 present every text comes back as it was (after NFC where the kind
+// has it).
+#include "text/bpe.h"
+
+#include <algorithm>
+#include <unordered_map>
+
+#include "text/literal_trie.h"
+#include "text/merge_table.h"
+#include "text/pretokenize.h"
+#include "text/vocabulary.h"
+
+namespace nutshell {
+namespace {
+
+class BpeTokenizer final : public Tokenizer {
+ public:
+  BpeTokenizer(Vocabulary vocabulary, MergeTable merges, PreTokenizer pre)
+      : vocabulary_(std::move(vocabulary)), merges_(std::move(merges)), pre_(std::move(pre)) {
+    std::fill(std::begin(byte_id_), std::end(byte_id_), -1);
+    for (int32_t id = 0; id < vocabulary_.size(); ++id) {
+      const std::string_view bytes = vocabulary_.bytes(id);
+      const TokenType type = vocabulary_.type(id);
+      if (bytes.empty()) continue;
+      if (type == TokenType::control || type == TokenType::user_defined) {
+        literals_.add(bytes, id, type == TokenType::user_defined);
+      } else if (type == TokenType::normal) {
+        if (bytes.size() == 1) byte_id_[static_cast<uint8_t>(bytes[0])] = id;
+        if (pre_.ignore_merges()) whole_.emplace(bytes, id);
+      }
+    }
+  }
+
+  int32_t n_vocab() const override { return vocabulary_.size(); }
+
+  std::vector<int32_t> encode(std::string_view text, bool parse_special) const override {
+    std::vector<int32_t> out;
+    Work work;
+    for (size_t position = 0; position < text.size();) {
+      const LiteralTrie::Match match = literals_.find(text, position, parse_special);
+      encode_plain(text.substr(position, match.begin - position), out, work);
+      if (match.length > 0) out.push_back(match.id);
+      position = match.begin + match.length;
+    }
+    return out;
+  }
+
+  std::string token_bytes(int32_t id, bool render_special) const override {
+    if (!vocabulary_.contains(id)) return {};
+    const TokenType type = vocabulary_.type(id);
+    const bool plain =
+        type == TokenType::normal || type == TokenType::user_defined || type == TokenType::byte;
+    return plain || render_special ? std::string(vocabulary_.bytes(id)) : std::string();
+  }
+
+  bool is_end(int32_t id) const override { return vocabulary_.is_end(id); }
+
+  TokenType type(int32_t id) const override {
+    return vocabulary_.contains(id) ? vocabulary_.type(id) : TokenType::unknown;
+  }
+
+ private:
+  struct Work {
+    std::vector<int32_t> ids;
+    MergeTable::Scratch scratch;
+  };
+
+  void encode_plain(std::string_view text, std::vector<int32_t>& out, Work& work) const {
+    if (text.empty()) return;
+    std::string normal;
+    if (pre_.nfc()) {
+      normal = normalize_nfc(text);
+      text = normal;
+    }
+    size_t begin = 0;
+    for (const size_t end : pre_.split(text)) {
+      encode_piece(text.substr(begin, end - begin), out, work);
+      begin = end;
+    }
+  }
+
+  void encode_piece(std::string_view piece, std::vector<int32_t>& out, Work& work) const {
+    if (pre_.ignore_merges()) {
+      const auto whole = whole_.find(piece);
+      if (whole != whole_.end()) {
+        out.push_back(whole->second);
+        return;
+      }
+    }
+    work.ids.clear();
+    for (const char c : piece) {
+      const int32_t id = byte_id_[static_cast<uint8_t>(c)];
+      if (id >= 0) work.ids.push_back(id);
+    }
+    merges_.apply(work.ids, work.scratch);
+    out.insert(out.end(), work.ids.begin(), work.ids.end());
+  }
+
+  const Vocabulary vocabulary_;
+  const MergeTable merges_;
+  const PreTokenizer pre_;
+  LiteralTrie literals_;
+  std::unordered_map<std::string_view, int32_t> whole_;  // bytes of normal tokens (views into vocabulary_)
+  int32_t byte_id_[256];
+};
+
+// "left right" by rank -> ids.
+Result<std::vector<Merge>> read_merges(const TokenizerData& data) {
+  std::unordered_map<std::string_view, int32_t> ids;
+  ids.reserve(data.tokens.size());
+  for (size_t id = 0; id < data.tokens.size(); ++id) ids.emplace(data.tokens[id], static_cast<int32_t>(id));
+  const auto id_of = [&](std::string_view text) {
+    const auto it = ids.find(text);
+    return it == ids.end() ? -1 : it->second;
+  };
+  std::vector<Merge> merges;
+  merges.reserve(data.merges.size());
+  std::string joined;
+  for (const std::string& text : data.merges) {
+    const size_t space = text.find(' ', 1);  // a token's text has none: the mapping turns it into U+0120
+    if (space == std::string::npos || space + 1 == text.size()) {
+      return Status(ErrorCode::corrupt_file, "merge " + std::to_string(merges.size()) + " is " +
+                                                 token_text(text) + ", not two tokens");
+    }
+    const std::string_view left = std::string_view(text).substr(0, space),
+                           right = std::string_view(text).substr(space + 1);
+    joined.assign(left).append(right);
+    const Merge merge{id_of(left), id_of(right), id_of(joined)};
+    if (merge.left < 0 || merge.right < 0 || merge.result < 0) {
+      return Status(ErrorCode::corrupt_file, "merge " + std::to_string(merges.size()) + ", " +
+                                                 token_text(text) + ": " +
+                                                 token_text(merge.left < 0    ? left
+                                                            : merge.right < 0 ? right
+                                                                              : joined) +
+                                                 " is not in the vocabulary");
+    }
+    merges.push_back(merge);
+  }
+  return merges;
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Tokenizer>> make_bpe_tokenizer(const TokenizerData& data) {
+  ASSIGN_OR_RETURN(PreTokenizer pre, PreTokenizer::make(data.pre));
+  ASSIGN_OR_RETURN(Vocabulary vocabulary, Vocabulary::build(data));
+  ASSIGN_OR_RETURN(std::vector<Merge> merges, read_merges(data));
+  ASSIGN_OR_RETURN(MergeTable table, MergeTable::build(std::move(merges), vocabulary.size()));
+  return std::unique_ptr<Tokenizer>(
+      std::make_unique<BpeTokenizer>(std::move(vocabulary), std::move(table), std::move(pre)));
+}
+
+}  // namespace nutshell

@@ -1,0 +1,15 @@
+// Chooses the kind of tokenizer a file asks for. The kinds are the other files of this folder.
+#include "text/tokenizer.h"
+
+#include "text/bpe.h"
+#include "text/vocabulary.h"
+
+namespace nutshell {
+
+Result<std::unique_ptr<Tokenizer>> make_tokenizer(TokenizerData data) {
+  if (data.model == "gpt2") return make_bpe_tokenizer(data);
+  return Status(ErrorCode::unsupported_tokenizer, "tokenizer model " + token_text(data.model) +
+                                                      " is not supported; known is 'gpt2' (byte-level BPE)");
+}
+
+}  // namespace nutshell

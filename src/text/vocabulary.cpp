@@ -1,0 +1,154 @@
+// See vocabulary.h.
+#include "text/vocabulary.h"
+
+#include <algorithm>
+#include <array>
+#include <unordered_map>
+
+#include "text/literal_trie.h"
+#include "text/utf8.h"
+
+namespace nutshell {
+namespace {
+
+// Far above any real vocabulary (Gemma 3: 262,144 tokens; Llama 3: 280,147 merges).
+constexpr size_t kMaxTokens = size_t{1} << 22, kMaxMerges = size_t{1} << 23;
+
+// Names of control tokens that end a turn or a text in known chat formats.
+constexpr std::string_view kEndNames[] = {
+    "<|im_end|>",
+    "<|eot_id|>",
+    "<|eom_id|>",
+    "<|endoftext|>",
+    "<|end_of_text|>",
+    "<end_of_turn>",
+    "<|end|>",
+    "<|return|>",
+    "<|call|>",
+    "<EOT>",
+    "_<EOT>",
+    "[EOT]",
+    "</s>",
+    "<\xEF\xBD\x9C"
+    "end\xE2\x96\x81of\xE2\x96\x81sentence\xEF\xBD\x9C>",
+    "<|eot|>",
+    "<|eom|>",
+    "<|END_OF_TURN_TOKEN|>",
+    "<end_of_utterance>",
+};
+
+std::array<int16_t, 0x144> make_byte_of_character() {
+  std::array<int16_t, 0x144> table;
+  table.fill(-1);
+  int next = 0x100;
+  for (int byte = 0; byte < 256; ++byte) {
+    const bool itself = (byte >= 0x21 && byte <= 0x7E) || (byte >= 0xA1 && byte <= 0xAC) || byte >= 0xAE;
+    table[static_cast<size_t>(itself ? byte : next++)] = static_cast<int16_t>(byte);
+  }
+  return table;
+}
+
+bool is_literal(TokenType type) { return type == TokenType::control || type == TokenType::user_defined; }
+
+Status check_counts(const TokenizerData& data) {
+  const size_t n = data.tokens.size();
+  if (n == 0) return {ErrorCode::corrupt_file, "the vocabulary has no tokens"};
+  if (n > kMaxTokens || data.merges.size() > kMaxMerges) {
+    return {ErrorCode::limit_exceeded, "the vocabulary has " + std::to_string(n) + " tokens and " +
+                                           std::to_string(data.merges.size()) + " merges, allowed are " +
+                                           std::to_string(kMaxTokens) + " and " + std::to_string(kMaxMerges)};
+  }
+  if (!data.types.empty() && data.types.size() != n) {
+    return {ErrorCode::corrupt_file, "the vocabulary has " + std::to_string(n) + " tokens but " +
+                                         std::to_string(data.types.size()) + " token types"};
+  }
+  if (!data.scores.empty() && data.scores.size() != n) {
+    return {ErrorCode::corrupt_file, "the vocabulary has " + std::to_string(n) + " tokens but " +
+                                         std::to_string(data.scores.size()) + " scores"};
+  }
+  const std::pair<const char*, int32_t> ids[] = {{"bos", data.bos},         {"eos", data.eos},
+                                                 {"eot", data.eot},         {"eom", data.eom},
+                                                 {"unknown", data.unknown}, {"padding", data.padding}};
+  for (const auto& [name, id] : ids) {
+    if (id < -1 || (id >= 0 && static_cast<size_t>(id) >= n)) {
+      return {ErrorCode::corrupt_file, std::string("the ") + name + " token is " + std::to_string(id) +
+                                           ", the vocabulary has " + std::to_string(n) + " tokens"};
+    }
+  }
+  return {};
+}
+
+}  // namespace
+
+std::string token_text(std::string_view text) {
+  std::string out = "'";
+  for (const char c : text.substr(0, 40)) out += c >= ' ' && c <= '~' ? c : '?';
+  return out + (text.size() > 40 ? "...'" : "'");
+}
+
+std::string byte_level_decode(std::string_view text) {
+  static const std::array<int16_t, 0x144> table = make_byte_of_character();
+  std::string out;
+  for (size_t i = 0; i < text.size();) {
+    const Utf8Char c = read_utf8(text, i);
+    if (c.kind == Utf8Char::Kind::valid && c.code_point < table.size() && table[c.code_point] >= 0) {
+      out += static_cast<char>(table[c.code_point]);
+    } else {
+      out.append(text, i, c.length);
+    }
+    i += c.length;
+  }
+  return out;
+}
+
+Result<Vocabulary> Vocabulary::build(const TokenizerData& data) {
+  RETURN_IF_ERROR(check_counts(data));
+  const size_t n = data.tokens.size();
+  Vocabulary result;
+  result.starts_.reserve(n + 1);
+  result.types_.reserve(n);
+  std::unordered_map<std::string_view, size_t> seen;
+  seen.reserve(n);
+  for (size_t id = 0; id < n; ++id) {
+    const std::string& text = data.tokens[id];
+    const int32_t type = data.types.empty() ? static_cast<int32_t>(TokenType::normal) : data.types[id];
+    if (type < 1 || type > 6) {
+      return Status(ErrorCode::corrupt_file, "token " + std::to_string(id) + " has type " +
+                                                 std::to_string(type) + ", allowed is 1 to 6");
+    }
+    const auto [first, is_new] = seen.emplace(text, id);
+    if (!is_new) {
+      return Status(ErrorCode::corrupt_file, "tokens " + std::to_string(first->second) + " and " +
+                                                 std::to_string(id) + " are both " + token_text(text));
+    }
+    const TokenType kind = static_cast<TokenType>(type);
+    if (is_literal(kind) && text.size() > kMaxLiteralBytes) {
+      return Status(ErrorCode::limit_exceeded, "special token " + std::to_string(id) + " has " +
+                                                   std::to_string(text.size()) + " bytes, allowed are " +
+                                                   std::to_string(kMaxLiteralBytes));
+    }
+    result.starts_.push_back(result.bytes_.size());
+    const bool mapped = kind == TokenType::normal || kind == TokenType::byte || kind == TokenType::unused;
+    result.bytes_ += mapped ? byte_level_decode(text) : text;
+    result.types_.push_back(kind);
+  }
+  result.starts_.push_back(result.bytes_.size());
+  result.find_ends(data);
+  return result;
+}
+
+void Vocabulary::find_ends(const TokenizerData& data) {
+  for (const int32_t id : {data.eos, data.eot, data.eom}) {
+    if (id >= 0) ends_.push_back(id);
+  }
+  for (int32_t id = 0; id < size(); ++id) {
+    if (type(id) == TokenType::control &&
+        std::find(std::begin(kEndNames), std::end(kEndNames), bytes(id)) != std::end(kEndNames)) {
+      ends_.push_back(id);
+    }
+  }
+}
+
+bool Vocabulary::is_end(int32_t id) const { return std::find(ends_.begin(), ends_.end(), id) != ends_.end(); }
+
+}  // namespace nutshell

@@ -1,214 +1,266 @@
-// The CPU back end: plain f32 loops over weights kept in their file format. Correct for every format and
-// shape.
+// Memory and uploads; the running of steps is in execute.cpp.
+#include "backend/cpu/cpu_backend.h"
+
 #include <algorithm>
-#include <cmath>
+#include <atomic>
 #include <cstring>
-#include <new>
 
-#include "backend/backend.h"
-#include "quant/format.h"
+#include "base/bytes.h"
+#include "kernels/pack.h"
+#include "kernels/tune.h"
 
-namespace nutshell {
+namespace nutshell::cpu {
 namespace {
 
-class CpuBackend final : public Backend {
- public:
-  explicit CpuBackend(ThreadPool& pool) : pool_(pool) {}
-  Result<MemoryNeeds> plan(const Graph& g, const Extents& e) const override {
-    MemoryNeeds n;
-    for (const WeightSpec& w : g.weights)
-      n.weights_bytes += static_cast<uint64_t>(w.n_rows * row_bytes(w.dtype, w.n_cols));
-    for (const KvSpec& k : g.kv_layers)
-      n.kv_bytes += static_cast<uint64_t>(e.n_ctx * k.n_head_kv * k.head_dim) * 8;
-    for (const ActSpec& a : g.acts)
-      n.scratch_bytes += static_cast<uint64_t>((a.per_output ? e.max_outputs : e.max_tokens) * a.width) * 4;
-    return n;
-  }
-  Status allocate(Graph graph, const Extents& e) override {
-    graph_ = std::move(graph);
-    extents_ = e;
-    for (const WeightSpec& w : graph_.weights) {
-      weights_.emplace_back(new (std::nothrow)
-                                uint8_t[static_cast<size_t>(w.n_rows * row_bytes(w.dtype, w.n_cols))]);
-      if (!weights_.back()) return {ErrorCode::out_of_memory, "weights"};
-    }
-    for (const KvSpec& k : graph_.kv_layers)
-      for (auto* cache : {&keys_, &values_})
-        cache->emplace_back(
-            new (std::nothrow) float[static_cast<size_t>(e.n_ctx * k.n_head_kv * k.head_dim)]);
-    for (const ActSpec& a : graph_.acts)
-      acts_.emplace_back(static_cast<size_t>((a.per_output ? e.max_outputs : e.max_tokens) * a.width));
-    return {};
-  }
-  int64_t upload_row_multiple(WeightId) const override { return 16; }
-  Status upload(WeightId id, int64_t row0, int64_t, std::span<const uint8_t> bytes) override {
-    const WeightSpec& w = graph_.weights[static_cast<size_t>(id)];
-    std::memcpy(weights_[static_cast<size_t>(id)].get() + row0 * row_bytes(w.dtype, w.n_cols), bytes.data(),
-                bytes.size());
-    return {};
-  }
-  Status run(const Step& step) override {
-    const auto n = static_cast<int64_t>(step.tokens.size());
-    if (n < 1 || n > extents_.max_tokens || step.n_past < 0 || step.n_past + n > extents_.n_ctx ||
-        static_cast<int64_t>(step.output_rows.size()) > extents_.max_outputs)
-      return {ErrorCode::invalid_argument, "step outside the extents"};
-    step_ = &step;
-    pool_.run([this](Worker& worker) {
-      for (const Op& op : graph_.ops) {
-        std::visit([&](const auto& o) { apply(o, worker); }, op);
-        worker.barrier();
-      }
-    });
-    return {};
-  }
-  std::span<const float> logits(int64_t i) const override {
-    const auto n = static_cast<size_t>(graph_.acts[static_cast<size_t>(graph_.logits)].width);
-    return std::span(acts_[static_cast<size_t>(graph_.logits)]).subspan(static_cast<size_t>(i) * n, n);
-  }
+constexpr uint64_t kAlign = 64;
+uint64_t align_up(uint64_t n) { return (n + kAlign - 1) / kAlign * kAlign; }
 
- private:
-  float* act(ActId id) { return acts_[static_cast<size_t>(id)].data(); }
-  int64_t width(ActId id) const { return graph_.acts[static_cast<size_t>(id)].width; }
-  int64_t rows(ActId id) const {
-    return static_cast<int64_t>(graph_.acts[static_cast<size_t>(id)].per_output ? step_->output_rows.size()
-                                                                                : step_->tokens.size());
-  }
-  void row(WeightId id, int64_t r, float* out) const {
-    const WeightSpec& w = graph_.weights[static_cast<size_t>(id)];
-    decode_row(w.dtype, weights_[static_cast<size_t>(id)].get() + r * row_bytes(w.dtype, w.n_cols), w.n_cols,
-               out);
-  }
-  std::vector<float> vector(WeightId id) const {
-    std::vector<float> v(static_cast<size_t>(graph_.weights[static_cast<size_t>(id)].n_cols));
-    row(id, 0, v.data());
-    return v;
-  }
+Memory take(uint64_t bytes) {
+  const uint64_t rounded = align_up(std::max<uint64_t>(bytes, 1));
+  if (rounded > SIZE_MAX / 2) return nullptr;
+  auto* p = static_cast<uint8_t*>(std::aligned_alloc(kAlign, static_cast<size_t>(rounded)));
+  return Memory(p);
+}
 
-  void apply(const EmbedOp& o, Worker& w) {
-    const auto share = w.share(rows(o.out));
-    for (int64_t t = share.begin; t < share.end; ++t) {
-      float* out = act(o.out) + t * width(o.out);
-      row(o.table, step_->tokens[static_cast<size_t>(t)], out);
-      for (int64_t i = 0; i < width(o.out); ++i) out[i] *= o.scale;
-    }
-  }
-  void apply(const RmsNormOp& o, Worker& w) {
-    const auto weight = vector(o.weight);
-    const auto share = w.share(rows(o.in) * width(o.in) / o.group);
-    for (int64_t g = share.begin; g < share.end; ++g) {
-      const float* in = act(o.in) + g * o.group;
-      float sum = 0;
-      for (int64_t i = 0; i < o.group; ++i) sum += in[i] * in[i];
-      const float scale = 1.0f / std::sqrt(sum / static_cast<float>(o.group) + o.eps);
-      for (int64_t i = 0; i < o.group; ++i)
-        act(o.out)[g * o.group + i] = in[i] * scale * weight[static_cast<size_t>(i)];
-    }
-  }
-  void apply(const LinearOp& o, Worker& w) {
-    const int64_t n_in = width(o.in);
-    std::vector<float> weights(static_cast<size_t>(n_in));
-    for (const LinearOp::Part& p : o.parts) {
-      const std::vector<float> bias = p.bias == kNone ? std::vector<float>() : vector(p.bias);
-      const auto share = w.share(width(p.out));
-      for (int64_t r = share.begin; r < share.end; ++r) {
-        row(p.weight, r, weights.data());
-        for (int64_t t = 0; t < rows(o.in); ++t) {
-          const float* x = act(o.in) + t * n_in;
-          float sums[8] = {};
-          for (int64_t i = 0; i + 8 <= n_in; i += 8)
-            for (int64_t j = 0; j < 8; ++j) sums[j] += weights[static_cast<size_t>(i + j)] * x[i + j];
-          float sum = bias.empty() ? 0.0f : bias[static_cast<size_t>(r)];
-          for (int64_t i = n_in / 8 * 8; i < n_in; ++i) sum += weights[static_cast<size_t>(i)] * x[i];
-          for (float s : sums) sum += s;
-          float& out = act(p.out)[t * width(p.out) + r];
-          out = p.accumulate ? out + sum : sum;
-        }
-      }
-    }
-  }
-  void apply(const RopeOp& o, Worker& w) {
-    const RopeSpec& spec = graph_.ropes[static_cast<size_t>(o.rope)];
-    const int64_t half = spec.n_rot / 2;
-    const auto share = w.share(rows(o.x) * o.n_head);
-    for (int64_t th = share.begin; th < share.end; ++th)
-      for (int64_t i = 0; i < half; ++i) {
-        float* x = act(o.x) + th * o.head_dim;
-        float& a = o.style == RopeStyle::interleaved ? x[2 * i] : x[i];
-        float& b = o.style == RopeStyle::interleaved ? x[2 * i + 1] : x[i + half];
-        const double angle =
-            static_cast<double>(step_->n_past + th / o.n_head) * spec.inv_freq[static_cast<size_t>(i)];
-        const float c = static_cast<float>(std::cos(angle)) * spec.magnitude,
-                    s = static_cast<float>(std::sin(angle)) * spec.magnitude;
-        const float rotated = a * c - b * s;
-        b = a * s + b * c;
-        a = rotated;
-      }
-  }
-  void apply(const AttentionOp& o, Worker& w) {
-    const int64_t n_kv = o.n_head_kv * o.head_dim, n = rows(o.q);
-    float* keys = keys_[static_cast<size_t>(o.layer)].get();
-    float* values = values_[static_cast<size_t>(o.layer)].get();
-    if (w.thread() == 0) {
-      std::copy_n(act(o.k), n * n_kv, keys + step_->n_past * n_kv);
-      std::copy_n(act(o.v), n * n_kv, values + step_->n_past * n_kv);
-    }
-    w.barrier();
-    const auto share = w.share(n * o.n_head);
-    std::vector<float> scores(static_cast<size_t>(step_->n_past + n));
-    for (int64_t th = share.begin; th < share.end; ++th) {
-      const int64_t position = step_->n_past + th / o.n_head, kv = th % o.n_head / (o.n_head / o.n_head_kv);
-      const int64_t first = o.window > 0 ? std::max<int64_t>(0, position - o.window + 1) : 0;
-      const float* q = act(o.q) + th * o.head_dim;
-      float* out = act(o.out) + th * o.head_dim;
-      float top = -INFINITY, sum = 0;
-      for (int64_t p = first; p <= position; ++p) {
-        float score = 0;
-        for (int64_t i = 0; i < o.head_dim; ++i) score += q[i] * keys[p * n_kv + kv * o.head_dim + i];
-        score *= o.scale;
-        if (o.softcap > 0) score = o.softcap * std::tanh(score / o.softcap);
-        scores[static_cast<size_t>(p)] = score;
-        top = std::max(top, score);
-      }
-      std::fill(out, out + o.head_dim, 0.0f);
-      for (int64_t p = first; p <= position; ++p)
-        sum += scores[static_cast<size_t>(p)] = std::exp(scores[static_cast<size_t>(p)] - top);
-      for (int64_t p = first; p <= position; ++p)
-        for (int64_t i = 0; i < o.head_dim; ++i)
-          out[i] += scores[static_cast<size_t>(p)] / sum * values[p * n_kv + kv * o.head_dim + i];
-    }
-  }
-  void apply(const GatedActivationOp& o, Worker& w) {
-    const auto share = w.share(rows(o.out) * width(o.out));
-    for (int64_t i = share.begin; i < share.end; ++i) {
-      const float g = act(o.gate)[i];
-      const float a = o.activation == Activation::silu
-                          ? g / (1.0f + std::exp(-g))
-                          : 0.5f * g * (1.0f + std::tanh(0.7978845608f * (g + 0.044715f * g * g * g)));
-      act(o.out)[i] = a * act(o.up)[i];
-    }
-  }
-  void apply(const AddOp& o, Worker& w) {
-    const auto share = w.share(rows(o.out) * width(o.out));
-    for (int64_t i = share.begin; i < share.end; ++i) act(o.out)[i] = act(o.a)[i] + act(o.b)[i];
-  }
-  void apply(const SelectRowsOp& o, Worker& w) {
-    const auto share = w.share(rows(o.out));
-    for (int64_t i = share.begin; i < share.end; ++i)
-      std::copy_n(act(o.in) + step_->output_rows[static_cast<size_t>(i)] * width(o.in), width(o.in),
-                  act(o.out) + i * width(o.out));
-  }
+bool is_packed(const WeightSpec& w) {
+  return (w.use & kUseMatrix) && packed_bytes(w.dtype, w.n_rows, w.n_cols).has_value();
+}
 
-  ThreadPool& pool_;
-  Graph graph_;
-  Extents extents_;
-  std::vector<std::unique_ptr<uint8_t[]>> weights_;
-  std::vector<std::unique_ptr<float[]>> keys_, values_;
-  std::vector<std::vector<float>> acts_;
-  const Step* step_ = nullptr;
-};
+// Nothing when the size does not fit 64 bits.
+std::optional<uint64_t> weight_bytes(const WeightSpec& w) {
+  if (is_packed(w)) return packed_bytes(w.dtype, w.n_rows, w.n_cols);
+  if (w.use & kUseVector) return checked_mul(4, static_cast<uint64_t>(w.n_rows * w.n_cols));
+  return checked_mul(static_cast<uint64_t>(w.n_rows), static_cast<uint64_t>(row_bytes(w.dtype, w.n_cols)));
+}
+
+int64_t padded_context(const Extents& e) { return (e.n_ctx + 15) / 16 * 16; }
+
+std::optional<uint64_t> kv_layer_bytes(const KvSpec& kv, const Extents& e) {
+  const auto one = checked_mul(static_cast<uint64_t>(kv.n_head_kv * kv.head_dim),
+                               static_cast<uint64_t>(padded_context(e)) * sizeof(uint16_t));
+  return one ? checked_mul(*one, 2) : one;
+}
+
+Status too_big(const std::string& what) {
+  return {ErrorCode::out_of_memory, what + " does not fit any memory"};
+}
+
+// Largest per-thread work space of any step.
+uint64_t work_bytes(const Graph& graph, const Extents& extents) {
+  uint64_t work = 0;
+  for (const Op& op : graph.ops) {
+    if (const auto* a = std::get_if<AttentionOp>(&op)) {
+      const AttentionShape shape = shape_of(*a);
+      const uint64_t head = static_cast<uint64_t>((shape.group() + 1) * a->head_dim) * sizeof(float);
+      work = std::max<uint64_t>(work,
+                                align_up(head) + attend_chunk_scratch_bytes(shape, padded_context(extents)));
+      work = std::max<uint64_t>(work, attend_block_scratch_bytes(shape));
+    } else if (const auto* l = std::get_if<LinearOp>(&op)) {
+      for (const LinearOp::Part& p : l->parts) {
+        const WeightSpec& w = graph.weights[static_cast<size_t>(p.weight)];
+        const uint64_t dense = static_cast<uint64_t>(w.n_cols) * sizeof(float);
+        work = std::max<uint64_t>(work, is_packed(w) ? matmul_scratch_bytes(w.dtype, w.n_cols) : dense);
+      }
+    } else if (const auto* e = std::get_if<EmbedOp>(&op)) {
+      work = std::max<uint64_t>(
+          work, static_cast<uint64_t>(graph.weights[static_cast<size_t>(e->table)].n_cols) * 4);
+    }
+  }
+  return work;
+}
+
+ScratchPlan plan_scratch(const Graph& graph, const Extents& extents, const Program& program, int n_threads) {
+  ScratchPlan p;
+  int64_t rope_floats = 0, partial = 0;
+  for (const Op& op : graph.ops) {
+    if (const auto* l = std::get_if<LinearOp>(&op))
+      p.max_cols = std::max(p.max_cols, graph.acts[static_cast<size_t>(l->in)].width);
+    if (const auto* a = std::get_if<AttentionOp>(&op))
+      partial = std::max(partial, a->n_head * kMaxChunks * partial_floats(a->head_dim));
+  }
+  for (const RopeSpec& r : graph.ropes) rope_floats += (r.n_rot + 3) / 4 * 4;
+  const auto bytes = [](int64_t floats) { return align_up(static_cast<uint64_t>(floats) * sizeof(float)); };
+  const int64_t cols = (p.max_cols + 255) / 256 * 256;
+  p.acts = 0;
+  p.tiles = bytes(program.act_floats);
+  p.rows =
+      p.tiles + (extents.max_tokens > 1 ? align_up(ActTiles::bytes_needed(cols, extents.max_tokens)) : 0);
+  // f32 rows made by a source, when a weight of the generic path reads them.
+  bool dense = false;
+  for (const WeightSpec& w : graph.weights) dense |= (w.use & kUseMatrix) && !is_packed(w);
+  p.partials = p.rows + (dense && extents.max_tokens > 1 ? bytes(extents.max_tokens * p.max_cols) : 0);
+  p.ropes = p.partials + bytes(partial);
+  p.threads = p.ropes + bytes(rope_floats * extents.max_tokens);
+  p.thread_input = align_up(ActRow::bytes_needed(cols));
+  p.thread_work = p.thread_input + bytes(p.max_cols);
+  p.thread_bytes = p.thread_work + align_up(work_bytes(graph, extents));
+  p.total = p.threads + p.thread_bytes * static_cast<uint64_t>(n_threads);
+  return p;
+}
 
 }  // namespace
 
-std::unique_ptr<Backend> make_cpu_backend(ThreadPool& pool) { return std::make_unique<CpuBackend>(pool); }
+PackedMatrix Weight::matrix() const {
+  return {spec.dtype, spec.n_rows, spec.n_cols, memory.get(),
+          static_cast<int64_t>(packed_bytes(spec.dtype, 1, spec.n_cols).value_or(0))};
+}
+
+AttentionShape shape_of(const AttentionOp& op) {
+  return {op.n_head, op.n_head_kv, op.head_dim, op.scale, op.window, op.softcap};
+}
+
+Result<MemoryNeeds> CpuBackend::plan(const Graph& graph, const Extents& extents) const {
+  RETURN_IF_ERROR(check_graph(graph, extents));
+  MemoryNeeds needs;
+  for (const WeightSpec& w : graph.weights) {
+    const auto bytes = weight_bytes(w);
+    const auto sum = bytes ? checked_add(needs.weights_bytes, align_up(*bytes)) : bytes;
+    if (!sum) return too_big("the tensor '" + w.name + "'");
+    needs.weights_bytes = *sum;
+  }
+  for (const KvSpec& kv : graph.kv_layers) {
+    const auto bytes = kv_layer_bytes(kv, extents);
+    const auto sum = bytes ? checked_add(needs.kv_bytes, align_up(*bytes)) : bytes;
+    if (!sum) return too_big("the KV cache");
+    needs.kv_bytes = *sum;
+  }
+  needs.scratch_bytes = plan_scratch(graph, extents, make_program(graph, extents), pool_.n_threads()).total;
+  return needs;
+}
+
+Status CpuBackend::allocate(Graph graph, const Extents& extents) {
+  ASSIGN_OR_RETURN(const MemoryNeeds needs, plan(graph, extents));
+  const Status no_memory(ErrorCode::out_of_memory,
+                         "the model needs " + std::to_string(needs.total()) + " bytes (weights " +
+                             std::to_string(needs.weights_bytes) + ", context " +
+                             std::to_string(needs.kv_bytes) + ", work space " +
+                             std::to_string(needs.scratch_bytes) + "), which could not be had");
+  std::vector<Weight> weights;
+  for (const WeightSpec& spec : graph.weights) {
+    weights.push_back({spec, is_packed(spec), take(weight_bytes(spec).value_or(0))});
+    if (weights.back().memory == nullptr) return no_memory;
+  }
+  std::vector<Memory> kv_memory;
+  std::vector<KvLayer> kv;
+  for (const KvSpec& spec : graph.kv_layers) {
+    const uint64_t bytes = kv_layer_bytes(spec, extents).value_or(0);
+    kv_memory.push_back(take(bytes));
+    if (kv_memory.back() == nullptr) return no_memory;
+    std::memset(kv_memory.back().get(), 0, static_cast<size_t>(bytes));
+    auto* keys = reinterpret_cast<uint16_t*>(kv_memory.back().get());
+    kv.push_back({keys, keys + bytes / 4, spec.n_head_kv, spec.head_dim, padded_context(extents)});
+  }
+  Program program = make_program(graph, extents);
+  const ScratchPlan plan = plan_scratch(graph, extents, program, pool_.n_threads());
+  Memory scratch = take(plan.total);
+  if (scratch == nullptr) return no_memory;
+  graph_ = std::move(graph);
+  extents_ = extents;
+  program_ = std::move(program);
+  plan_ = plan;
+  weights_ = std::move(weights);
+  kv_memory_ = std::move(kv_memory);
+  kv_ = std::move(kv);
+  scratch_ = std::move(scratch);
+  n_outputs_ = 0;
+  return {};
+}
+
+int64_t CpuBackend::upload_row_multiple(WeightId weight) const {
+  if (weight < 0 || static_cast<size_t>(weight) >= weights_.size()) return 1;
+  return weights_[static_cast<size_t>(weight)].packed ? kSuperrow : 1;
+}
+
+Status CpuBackend::upload(WeightId id, int64_t row0, int64_t n_rows, std::span<const uint8_t> bytes) {
+  if (id < 0 || static_cast<size_t>(id) >= weights_.size())
+    return {ErrorCode::invalid_argument, "no weight " + std::to_string(id)};
+  Weight& w = weights_[static_cast<size_t>(id)];
+  const int64_t in_row = row_bytes(w.spec.dtype, w.spec.n_cols);
+  if (row0 < 0 || n_rows < 0 || row0 > w.spec.n_rows || n_rows > w.spec.n_rows - row0 ||
+      bytes.size() != static_cast<uint64_t>(n_rows) * static_cast<uint64_t>(in_row))
+    return {ErrorCode::invalid_argument, "'" + w.spec.name + "': rows " + std::to_string(row0) + " + " +
+                                             std::to_string(n_rows) + " of " + std::to_string(w.spec.n_rows) +
+                                             " do not fit " + std::to_string(bytes.size()) + " bytes"};
+  if (w.packed) return upload_packed(w, row0, n_rows, bytes.data());
+  if (w.spec.use & kUseVector) {
+    auto* to = reinterpret_cast<float*>(w.memory.get()) + row0 * w.spec.n_cols;
+    for (int64_t r = 0; r < n_rows; ++r)
+      decode_row(w.spec.dtype, bytes.data() + r * in_row, w.spec.n_cols, to + r * w.spec.n_cols);
+    return {};
+  }
+  if (!bytes.empty()) std::memcpy(w.memory.get() + row0 * in_row, bytes.data(), bytes.size());
+  return {};
+}
+
+Status CpuBackend::upload_packed(Weight& w, int64_t row0, int64_t n_rows, const uint8_t* bytes) {
+  if (row0 % kSuperrow != 0 || (n_rows % kSuperrow != 0 && row0 + n_rows != w.spec.n_rows))
+    return {ErrorCode::invalid_argument,
+            "'" + w.spec.name + "': rows come in multiples of " + std::to_string(kSuperrow)};
+  const PackedMatrix m = w.matrix();
+  const int64_t in_row = row_bytes(w.spec.dtype, w.spec.n_cols);
+  std::atomic<bool> bad = false;
+  pool_.run([&](Worker& worker) {
+    const auto [begin, end] = worker.share((n_rows + kSuperrow - 1) / kSuperrow);
+    for (int64_t s = begin; s < end; ++s) {
+      const int n = static_cast<int>(std::min<int64_t>(kSuperrow, n_rows - s * kSuperrow));
+      uint8_t* to = w.memory.get() + (row0 / kSuperrow + s) * m.superrow_bytes;
+      if (!pack_superrow(w.spec.dtype, bytes + s * kSuperrow * in_row, n, w.spec.n_cols, to).ok()) bad = true;
+    }
+  });
+  if (bad)
+    return {ErrorCode::corrupt_file,
+            "the tensor '" + w.spec.name + "' has a scale that is not a finite number"};
+  return {};
+}
+
+float* CpuBackend::act(ActId id) const {
+  return reinterpret_cast<float*>(scratch_.get() + plan_.acts) +
+         program_.act_offsets[static_cast<size_t>(id)];
+}
+
+Status CpuBackend::run(const Step& step) {
+  const auto n = static_cast<int64_t>(step.tokens.size());
+  const auto n_outputs = static_cast<int64_t>(step.output_rows.size());
+  if (n < 1 || n > extents_.max_tokens || step.n_past < 0 || step.n_past > extents_.n_ctx - n ||
+      n_outputs > extents_.max_outputs)
+    return {ErrorCode::invalid_argument,
+            "a step of " + std::to_string(n) + " tokens and " + std::to_string(n_outputs) +
+                " outputs at position " + std::to_string(step.n_past) + " is outside the extents (context " +
+                std::to_string(extents_.n_ctx) + ", tokens " + std::to_string(extents_.max_tokens) +
+                ", outputs " + std::to_string(extents_.max_outputs) + ")"};
+  for (int64_t i = 0; i < n_outputs; ++i) {
+    const int32_t r = step.output_rows[static_cast<size_t>(i)];
+    if (r < 0 || r >= n || (i > 0 && r <= step.output_rows[static_cast<size_t>(i) - 1]))
+      return {ErrorCode::invalid_argument, "output row " + std::to_string(r) + " of " + std::to_string(n)};
+  }
+  for (const Op& op : graph_.ops) {
+    const auto* embed = std::get_if<EmbedOp>(&op);
+    if (embed == nullptr) continue;
+    const int64_t n_vocab = weights_[static_cast<size_t>(embed->table)].spec.n_rows;
+    for (int32_t token : step.tokens)
+      if (token < 0 || token >= n_vocab)
+        return {ErrorCode::invalid_argument,
+                "token " + std::to_string(token) + " of a vocabulary of " + std::to_string(n_vocab)};
+  }
+  pool_.run([&](Worker& worker) { Execution(*this, step, worker).run(); });
+  n_outputs_ = n_outputs;
+  return {};
+}
+
+std::span<const float> CpuBackend::logits(int64_t i) const {
+  if (i < 0 || i >= n_outputs_ || graph_.logits == kNone) return {};
+  const auto width = static_cast<size_t>(graph_.acts[static_cast<size_t>(graph_.logits)].width);
+  return {act(graph_.logits) + static_cast<size_t>(i) * width, width};
+}
+
+std::unique_ptr<CpuBackend> make_backend(ThreadPool& pool, Dot dot) {
+  return std::unique_ptr<CpuBackend>(new (std::nothrow) CpuBackend(pool, dot));
+}
+
+}  // namespace nutshell::cpu
+
+namespace nutshell {
+
+std::unique_ptr<Backend> make_cpu_backend(ThreadPool& pool) { return cpu::make_backend(pool, best_dot()); }
 
 }  // namespace nutshell

@@ -1,0 +1,115 @@
+// The CPU back end: weights packed at upload, one pool run per step. L3. Tests and the bench include this to
+// choose the form of the dot products; all else goes through make_cpu_backend().
+#pragma once
+
+#include <cstdlib>
+#include <new>
+
+#include "backend/cpu/program.h"
+#include "kernels/attention.h"
+#include "kernels/dense.h"
+#include "kernels/matmul.h"
+#include "kernels/matvec.h"
+
+namespace nutshell::cpu {
+
+// Memory aligned to 64 bytes.
+struct FreeDeleter {
+  void operator()(uint8_t* p) const { std::free(p); }
+};
+using Memory = std::unique_ptr<uint8_t[], FreeDeleter>;
+
+// A weight as the kernels see it: exactly one of packed and raw (file format, or f32 for vectors).
+struct Weight {
+  WeightSpec spec;
+  bool packed = false;
+  Memory memory;
+  PackedMatrix matrix() const;
+  DenseMatrix dense() const { return {spec.dtype, spec.n_rows, spec.n_cols, memory.get()}; }
+  const float* vector() const { return reinterpret_cast<const float*>(memory.get()); }
+};
+
+// Offsets into the scratch memory, in bytes.
+struct ScratchPlan {
+  uint64_t acts = 0, tiles = 0, rows = 0, partials = 0, ropes = 0, threads = 0;
+  uint64_t thread_bytes = 0;                                   // per thread, from threads on
+  uint64_t thread_act = 0, thread_input = 0, thread_work = 0;  // within a thread's part
+  uint64_t total = 0;
+  int64_t max_cols = 0;
+};
+
+class CpuBackend : public Backend {
+ public:
+  CpuBackend(ThreadPool& pool, Dot dot) : pool_(pool), dot_(dot) {}
+  Result<MemoryNeeds> plan(const Graph& graph, const Extents& extents) const override;
+  Status allocate(Graph graph, const Extents& extents) override;
+  int64_t upload_row_multiple(WeightId weight) const override;
+  Status upload(WeightId weight, int64_t row0, int64_t n_rows, std::span<const uint8_t> bytes) override;
+  Status run(const Step& step) override;
+  std::span<const float> logits(int64_t i) const override;
+
+ private:
+  friend class Execution;
+  Status upload_packed(Weight& weight, int64_t row0, int64_t n_rows, const uint8_t* bytes);
+  float* act(ActId id) const;
+
+  ThreadPool& pool_;
+  const Dot dot_;
+  Graph graph_;
+  Extents extents_;
+  Program program_;
+  ScratchPlan plan_;
+  std::vector<Weight> weights_;
+  std::vector<Memory> kv_memory_;
+  std::vector<KvLayer> kv_;
+  Memory scratch_;
+  int64_t n_outputs_ = 0;
+};
+
+// One run of a step on one thread of the pool; every thread makes its own.
+class Execution {
+ public:
+  Execution(const CpuBackend& backend, const Step& step, Worker& worker);
+  void run();
+
+ private:
+  int64_t rows_of(ActId id) const;
+  int64_t width_of(ActId id) const { return b_.graph_.acts[static_cast<size_t>(id)].width; }
+  float* row(ActId id, int64_t t) const { return b_.act(id) + t * width_of(id); }
+  const Weight& weight(WeightId id) const { return b_.weights_[static_cast<size_t>(id)]; }
+  const float* vector(WeightId id) const { return id == kNone ? nullptr : weight(id).vector(); }
+  float* rope_at(int32_t rope, int64_t t) const;
+  void make_rope_tables();
+
+  void operator()(const EmbedStep& s);
+  void operator()(const NormStep& s);
+  void operator()(const AddStep& s);
+  void operator()(const GateStep& s);
+  void operator()(const SelectStep& s);
+  void operator()(const RopeStep& s);
+  void operator()(const LinearStep& s);
+  void operator()(const AttentionStep& s);
+
+  const float* source_row(const Source& s, int64_t t, float* room) const;
+  void linear_one(const LinearStep& s);
+  void linear_many(const LinearStep& s, int64_t n);
+  void attend_one(const AttentionStep& s);
+  void attend_many(const AttentionStep& s);
+  void prepare_heads(const HeadPrep& prep, int64_t t, int64_t n_head, int64_t head_dim, float* x) const;
+  struct Chunks {
+    int64_t length, first, n, begin0;
+  };
+  Chunks chunks_of(const AttentionShape& a) const;
+  float* partials(int64_t head, int64_t head_dim) const;
+
+  const CpuBackend& b_;
+  const Step& step_;
+  Worker& worker_;
+  int64_t n_tokens_;
+  uint8_t* thread_;  // this thread's scratch
+};
+
+AttentionShape shape_of(const AttentionOp& op);
+std::unique_ptr<CpuBackend> make_backend(ThreadPool& pool, Dot dot);
+
+}  // namespace nutshell::cpu

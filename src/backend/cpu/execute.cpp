@@ -1,0 +1,288 @@
+// The steps of a program on one thread of many. Work is cut only over independent outputs (rows of weights,
+// tokens, heads and position chunks), never over a sum: results are the same bits for any number of threads.
+#include <algorithm>
+#include <cstring>
+
+#include "backend/cpu/cpu_backend.h"
+#include "kernels/pack.h"
+#include "kernels/rows.h"
+
+namespace nutshell::cpu {
+namespace {
+
+Gate gate_of(Activation a) { return a == Activation::silu ? Gate::silu : Gate::gelu_tanh; }
+RotaryPairs pairs_of(RopeStyle s) {
+  return s == RopeStyle::half ? RotaryPairs::half : RotaryPairs::interleaved;
+}
+
+}  // namespace
+
+Execution::Execution(const CpuBackend& backend, const Step& step, Worker& worker)
+    : b_(backend),
+      step_(step),
+      worker_(worker),
+      n_tokens_(static_cast<int64_t>(step.tokens.size())),
+      thread_(backend.scratch_.get() + backend.plan_.threads +
+              backend.plan_.thread_bytes * static_cast<uint64_t>(worker.thread())) {}
+
+void Execution::run() {
+  make_rope_tables();
+  bool first = true;
+  for (const Step_& s : b_.program_.steps) {
+    if (!first) worker_.barrier();
+    first = false;
+    std::visit([this](const auto& step) { (*this)(step); }, s);
+  }
+}
+
+int64_t Execution::rows_of(ActId id) const {
+  return b_.graph_.acts[static_cast<size_t>(id)].per_output ? static_cast<int64_t>(step_.output_rows.size())
+                                                            : n_tokens_;
+}
+
+float* Execution::rope_at(int32_t rope, int64_t t) const {
+  auto* p = reinterpret_cast<float*>(b_.scratch_.get() + b_.plan_.ropes);
+  for (int32_t i = 0; i < rope; ++i)
+    p += (b_.graph_.ropes[static_cast<size_t>(i)].n_rot + 3) / 4 * 4 * b_.extents_.max_tokens;
+  return p + t * ((b_.graph_.ropes[static_cast<size_t>(rope)].n_rot + 3) / 4 * 4);
+}
+
+void Execution::make_rope_tables() {
+  const auto [begin, end] = worker_.share(n_tokens_);
+  for (size_t r = 0; r < b_.graph_.ropes.size(); ++r) {
+    const RopeSpec& spec = b_.graph_.ropes[r];
+    for (int64_t t = begin; t < end; ++t)
+      rope_table(spec.inv_freq, spec.magnitude, step_.n_past + t, rope_at(static_cast<int32_t>(r), t));
+  }
+}
+
+void Execution::operator()(const EmbedStep& s) {
+  const Weight& w = weight(s.op.table);
+  const int64_t n = w.spec.n_cols;
+  const auto [begin, end] = worker_.share(n_tokens_);
+  for (int64_t t = begin; t < end; ++t) {
+    const int64_t token = step_.tokens[static_cast<size_t>(t)];
+    float* out = row(s.op.out, t);
+    if (w.packed) {
+      const PackedMatrix m = w.matrix();
+      unpack_row(m.dtype, m.data + token / kSuperrow * m.superrow_bytes, static_cast<int>(token % kSuperrow),
+                 n, out);
+    } else {
+      decode_row(w.spec.dtype, w.memory.get() + token * row_bytes(w.spec.dtype, n), n, out);
+    }
+    if (s.op.scale != 1.0f) scale(out, s.op.scale, n, out);
+  }
+}
+
+void Execution::operator()(const NormStep& s) {
+  const auto [begin, end] = worker_.share(rows_of(s.op.in));
+  for (int64_t t = begin; t < end; ++t)
+    rms_norm_row(row(s.op.in, t), vector(s.op.weight), width_of(s.op.in), s.op.group, s.op.eps,
+                 row(s.op.out, t));
+}
+
+void Execution::operator()(const AddStep& s) {
+  const auto [begin, end] = worker_.share(rows_of(s.op.out));
+  for (int64_t t = begin; t < end; ++t)
+    add(row(s.op.a, t), row(s.op.b, t), width_of(s.op.out), row(s.op.out, t));
+}
+
+void Execution::operator()(const GateStep& s) {
+  const auto [begin, end] = worker_.share(rows_of(s.op.out));
+  for (int64_t t = begin; t < end; ++t)
+    gated_activation(gate_of(s.op.activation), row(s.op.gate, t), row(s.op.up, t), width_of(s.op.out),
+                     row(s.op.out, t));
+}
+
+void Execution::operator()(const SelectStep& s) {
+  const auto [begin, end] = worker_.share(rows_of(s.op.out));
+  for (int64_t i = begin; i < end; ++i)
+    std::memcpy(row(s.op.out, i), row(s.op.in, step_.output_rows[static_cast<size_t>(i)]),
+                static_cast<size_t>(width_of(s.op.out)) * sizeof(float));
+}
+
+void Execution::operator()(const RopeStep& s) {
+  const int64_t n_rot = b_.graph_.ropes[static_cast<size_t>(s.op.rope)].n_rot;
+  const auto [begin, end] = worker_.share(n_tokens_);
+  for (int64_t t = begin; t < end; ++t)
+    rope_row(pairs_of(s.op.style), rope_at(s.op.rope, t), n_rot, s.op.n_head, s.op.head_dim, row(s.op.x, t));
+}
+
+// Row t of a linear's input, in place where it exists, else made in room.
+const float* Execution::source_row(const Source& s, int64_t t, float* room) const {
+  if (s.kind == Source::norm) {
+    rms_norm_row(row(s.a, t), vector(s.norm_op.weight), width_of(s.a), s.norm_op.group, s.norm_op.eps, room);
+    return room;
+  }
+  if (s.kind == Source::gated) {
+    gated_activation(gate_of(s.activation), row(s.a, t), row(s.b, t), width_of(s.a), room);
+    return room;
+  }
+  if (s.partials && n_tokens_ == 1) {
+    const int64_t hd = s.attention.head_dim;
+    const Chunks c = chunks_of(shape_of(s.attention));
+    for (int64_t h = 0; h < s.attention.n_head; ++h)
+      combine_partials(partials(h, hd), partial_floats(hd), c.n, hd, room + h * hd);
+    return room;
+  }
+  return row(s.a, t);
+}
+
+void Execution::operator()(const LinearStep& s) {
+  const int64_t n = rows_of(s.source.a);
+  if (n == 1)
+    linear_one(s);
+  else if (n > 1)
+    linear_many(s, n);
+}
+
+// Every thread makes and quantises the row for itself and then does its share of the weight rows.
+void Execution::linear_one(const LinearStep& s) {
+  auto* room = reinterpret_cast<float*>(thread_ + b_.plan_.thread_input);
+  const float* x = source_row(s.source, 0, room);
+  const int64_t n_cols = width_of(s.op.in);
+  int forms = 0;
+  for (const LinearOp::Part& p : s.op.parts)
+    if (const Weight& w = weight(p.weight); w.packed) forms |= matvec_forms(w.spec.dtype, b_.dot_);
+  ActRow q{};
+  if (forms != 0) {
+    q = ActRow::at(thread_, n_cols);
+    quantize_row(x, n_cols, forms, q);
+  }
+  for (const LinearOp::Part& p : s.op.parts) {
+    const Weight& w = weight(p.weight);
+    float* y = row(p.out, 0);
+    if (w.packed) {
+      const auto [begin, end] = worker_.share((w.spec.n_rows + kSuperrow - 1) / kSuperrow);
+      matvec(w.matrix(), q, b_.dot_, vector(p.bias), p.accumulate, y, begin, end);
+    } else {
+      const auto [begin, end] = worker_.share(w.spec.n_rows, 16);
+      dense_matmul(w.dense(), x, n_cols, 1, {y, w.spec.n_rows, vector(p.bias), p.accumulate}, begin, end,
+                   reinterpret_cast<float*>(thread_ + b_.plan_.thread_work));
+    }
+  }
+}
+
+// Tokens are shared out to be made and quantised, then weight rows.
+void Execution::linear_many(const LinearStep& s, int64_t n) {
+  const int64_t n_cols = width_of(s.op.in);
+  int forms = 0;
+  bool dense = false;
+  for (const LinearOp::Part& p : s.op.parts) {
+    const Weight& w = weight(p.weight);
+    if (w.packed)
+      forms |= matmul_forms(w.spec.dtype, b_.dot_);
+    else
+      dense = true;
+  }
+  auto* room = reinterpret_cast<float*>(thread_ + b_.plan_.thread_input);
+  auto* shared = reinterpret_cast<float*>(b_.scratch_.get() + b_.plan_.rows);
+  const bool made = s.source.kind != Source::act;
+  const ActTiles tiles = ActTiles::at(b_.scratch_.get() + b_.plan_.tiles, n_cols, n);
+  const auto [t0, t1] = worker_.share(n);
+  for (int64_t t = t0; t < t1; ++t) {
+    const float* x = source_row(s.source, t, dense && made ? shared + t * n_cols : room);
+    if (forms != 0) quantize_to_tiles(x, t, forms, ActRow::at(thread_, n_cols), tiles);
+  }
+  if (forms != 0 && t1 == n && t0 < t1)
+    for (int64_t t = n; t % kTileTokens != 0; ++t) clear_in_tiles(t, tiles);
+  worker_.barrier();
+  for (const LinearOp::Part& p : s.op.parts) {
+    const Weight& w = weight(p.weight);
+    const MatmulOut out{row(p.out, 0), w.spec.n_rows, vector(p.bias), p.accumulate};
+    void* work = thread_ + b_.plan_.thread_work;
+    if (w.packed) {
+      const auto [begin, end] = worker_.share((w.spec.n_rows + kSuperrow - 1) / kSuperrow);
+      matmul(w.matrix(), tiles, n, b_.dot_, out, begin, end, work);
+    } else {
+      const auto [begin, end] = worker_.share(w.spec.n_rows, 16);
+      dense_matmul(w.dense(), made ? shared : row(s.source.a, 0), n_cols, n, out, begin, end,
+                   static_cast<float*>(work));
+    }
+  }
+}
+
+void Execution::prepare_heads(const HeadPrep& prep, int64_t t, int64_t n_head, int64_t head_dim,
+                              float* x) const {
+  if (prep.norm != kNone) rms_norm_row(x, vector(prep.norm), n_head * head_dim, head_dim, prep.eps, x);
+  if (prep.rope != kNone)
+    rope_row(pairs_of(prep.style), rope_at(prep.rope, t),
+             b_.graph_.ropes[static_cast<size_t>(prep.rope)].n_rot, n_head, head_dim, x);
+}
+
+Execution::Chunks Execution::chunks_of(const AttentionShape& a) const {
+  const int64_t n_positions = step_.n_past + 1, begin = a.first_seen(step_.n_past);
+  const int64_t length = chunk_length(n_positions), first = begin / length;
+  return {length, first, (n_positions - 1) / length - first + 1, begin};
+}
+
+float* Execution::partials(int64_t head, int64_t head_dim) const {
+  return reinterpret_cast<float*>(b_.scratch_.get() + b_.plan_.partials) +
+         head * kMaxChunks * partial_floats(head_dim);
+}
+
+void Execution::operator()(const AttentionStep& s) {
+  if (n_tokens_ == 1)
+    attend_one(s);
+  else
+    attend_many(s);
+}
+
+// Items are (kv head, chunk of positions); the one that holds the token's own position also stores its key
+// and value, so that no barrier is needed in between.
+void Execution::attend_one(const AttentionStep& s) {
+  const AttentionShape a = shape_of(s.op);
+  const KvLayer& kv = b_.kv_[static_cast<size_t>(s.op.layer)];
+  const int64_t hd = a.head_dim, group = a.group(), position = step_.n_past;
+  const Chunks c = chunks_of(a);
+  auto* q = reinterpret_cast<float*>(thread_ + b_.plan_.thread_work);
+  float* k = q + group * hd;
+  void* work = thread_ + b_.plan_.thread_work +
+               (static_cast<uint64_t>((group + 1) * hd) * sizeof(float) + 63) / 64 * 64;
+  const auto [begin, end] = worker_.share(a.n_head_kv * c.n);
+  int64_t prepared = -1;
+  for (int64_t item = begin; item < end; ++item) {
+    const int64_t head = item / c.n, chunk = c.first + item % c.n;
+    if (head != prepared) {
+      std::memcpy(q, row(s.op.q, 0) + head * group * hd, static_cast<size_t>(group * hd) * sizeof(float));
+      prepare_heads(s.q, 0, group, hd, q);
+      prepared = head;
+    }
+    const int64_t from = std::max(c.begin0, chunk * c.length),
+                  to = std::min(position + 1, (chunk + 1) * c.length);
+    if (to == position + 1) {
+      std::memcpy(k, row(s.op.k, 0) + head * hd, static_cast<size_t>(hd) * sizeof(float));
+      prepare_heads(s.k, 0, 1, hd, k);
+      kv_store(kv, head, position, k, row(s.op.v, 0) + head * hd);
+    }
+    float* partial = partials(head * group, hd) + (chunk - c.first) * partial_floats(hd);
+    attend_chunk(kv, a, head, q, from, to, partial, kMaxChunks * partial_floats(hd), work);
+  }
+  if (s.leave_partials) return;
+  worker_.barrier();
+  const auto [h0, h1] = worker_.share(a.n_head);
+  for (int64_t h = h0; h < h1; ++h)
+    combine_partials(partials(h, hd), partial_floats(hd), c.n, hd, row(s.op.out, 0) + h * hd);
+}
+
+void Execution::attend_many(const AttentionStep& s) {
+  const AttentionShape a = shape_of(s.op);
+  const KvLayer& kv = b_.kv_[static_cast<size_t>(s.op.layer)];
+  const auto [t0, t1] = worker_.share(n_tokens_);
+  for (int64_t t = t0; t < t1; ++t) {
+    prepare_heads(s.q, t, a.n_head, a.head_dim, row(s.op.q, t));
+    prepare_heads(s.k, t, a.n_head_kv, a.head_dim, row(s.op.k, t));
+    for (int64_t h = 0; h < a.n_head_kv; ++h)
+      kv_store(kv, h, step_.n_past + t, row(s.op.k, t) + h * a.head_dim, row(s.op.v, t) + h * a.head_dim);
+  }
+  worker_.barrier();
+  // Later tokens see more: dealing the blocks out in turn evens the load.
+  const int64_t per_block = attend_block_tokens(a), n_blocks = (n_tokens_ + per_block - 1) / per_block;
+  for (int64_t item = worker_.thread(); item < n_blocks * a.n_head_kv; item += worker_.n_threads()) {
+    const int64_t begin = item / a.n_head_kv * per_block;
+    attend_block(kv, a, item % a.n_head_kv, row(s.op.q, 0), begin, std::min(n_tokens_, begin + per_block),
+                 step_.n_past, row(s.op.out, 0), thread_ + b_.plan_.thread_work);
+  }
+}
+
+}  // namespace nutshell::cpu

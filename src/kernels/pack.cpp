@@ -1,0 +1,233 @@
+// A row's slice of 32 codes travels as kWords 32-bit words (packed.h). split() makes them of the file's
+// block, join() is its inverse; the scatter to rows is the same for all formats.
+#include "kernels/pack.h"
+
+#include <bit>
+#include <cmath>
+#include <cstring>
+
+#include "base/bytes.h"
+
+namespace nutshell {
+namespace {
+
+using Words = uint32_t[8];
+constexpr uint32_t kLow = 0x0f0f0f0fu;
+
+uint32_t get32(const uint8_t* p) { return load_le<uint32_t>(p); }
+void put32(uint8_t* p, uint32_t v) { std::memcpy(p, &v, 4); }
+
+// Q4_0, Q4_1, Q5_0: the file's bytes are the nibble words already.
+template <typename B>
+void split(const B& block, int, Words w) requires(sizeof(B::qs) == 16) {
+  for (int j = 0; j < 4; ++j) w[j] = get32(block.qs + 4 * j);
+  if constexpr (requires { block.qh; }) {  // bit k = 4c+i of qh -> bit c of byte i
+    const uint32_t qh = get32(block.qh);
+    w[4] = 0;
+    for (int k = 0; k < 32; ++k) w[4] |= (qh >> k & 1u) << (k % 4 * 8 + k / 4);
+  }
+}
+template <typename B>
+void join(B& block, int, const Words w) requires(sizeof(B::qs) == 16) {
+  for (int j = 0; j < 4; ++j) put32(block.qs + 4 * j, w[j]);
+  if constexpr (requires { block.qh; }) {
+    uint32_t qh = 0;
+    for (int k = 0; k < 32; ++k) qh |= (w[4] >> (k % 4 * 8 + k / 4) & 1u) << k;
+    put32(block.qh, qh);
+  }
+}
+
+void split(const Q8_0::Block& block, int, Words w) { std::memcpy(w, block.qs, 32); }
+void join(Q8_0::Block& block, int, const Words w) { std::memcpy(block.qs, w, 32); }
+
+// Q4_K, Q5_K: slice b = sub-block b: nibble b % 2 of qs[32 (b / 2) ..]; Q5_K: bit b of qh[0..31].
+template <typename B>
+void split(const B& block, int b, Words w) requires(sizeof(B::qs) == 128) {
+  const uint8_t* qs = block.qs + b / 2 * 32;
+  const int shift = b % 2 * 4;
+  for (int j = 0; j < 4; ++j)
+    w[j] = (get32(qs + 4 * j) >> shift & kLow) | (get32(qs + 16 + 4 * j) >> shift & kLow) << 4;
+  if constexpr (requires { block.qh; }) {
+    w[4] = 0;
+    for (int c = 0; c < 8; ++c) w[4] |= (get32(block.qh + 4 * c) >> b & 0x01010101u) << c;
+  }
+}
+template <typename B>
+void join(B& block, int b, const Words w) requires(sizeof(B::qs) == 128) {
+  uint8_t* qs = block.qs + b / 2 * 32;
+  const int shift = b % 2 * 4;
+  for (int j = 0; j < 4; ++j) {
+    put32(qs + 4 * j, (get32(qs + 4 * j) & ~(kLow << shift)) | (w[j] & kLow) << shift);
+    put32(qs + 16 + 4 * j, (get32(qs + 16 + 4 * j) & ~(kLow << shift)) | (w[j] >> 4 & kLow) << shift);
+  }
+  if constexpr (requires { block.qh; }) {
+    for (int c = 0; c < 8; ++c) {
+      uint8_t* qh = block.qh + 4 * c;
+      put32(qh, (get32(qh) & ~(0x01010101u << b)) | (w[4] >> c & 0x01010101u) << b);
+    }
+  }
+}
+
+// Q6_K: slice b: low nibbles = nibble (b / 2) % 2 of ql[64 (b / 4) + 32 (b % 2) ..], upper bits =
+// qh[32 (b / 4) ..] >> 2 (b % 4).
+void split(const Q6_K::Block& block, int b, Words w) {
+  const uint8_t* ql = block.ql + b / 4 * 64 + b % 2 * 32;
+  const uint8_t* qh = block.qh + b / 4 * 32;
+  const int shift = b / 2 % 2 * 4, high = b % 4 * 2;
+  w[4] = w[5] = 0;
+  for (int j = 0; j < 4; ++j) {
+    w[j] = (get32(ql + 4 * j) >> shift & kLow) | (get32(ql + 16 + 4 * j) >> shift & kLow) << 4;
+    w[4] |= (get32(qh + 4 * j) >> high & 0x03030303u) << 2 * j;
+    w[5] |= (get32(qh + 16 + 4 * j) >> high & 0x03030303u) << 2 * j;
+  }
+}
+void join(Q6_K::Block& block, int b, const Words w) {
+  uint8_t* ql = block.ql + b / 4 * 64 + b % 2 * 32;
+  uint8_t* qh = block.qh + b / 4 * 32;
+  const int shift = b / 2 % 2 * 4, high = b % 4 * 2;
+  const auto put = [](uint8_t* p, uint32_t mask, uint32_t bits) { put32(p, (get32(p) & ~mask) | bits); };
+  for (int j = 0; j < 4; ++j) {
+    put(ql + 4 * j, kLow << shift, (w[j] & kLow) << shift);
+    put(ql + 16 + 4 * j, kLow << shift, (w[j] >> 4 & kLow) << shift);
+    put(qh + 4 * j, 0x03030303u << high, (w[4] >> 2 * j & 0x03030303u) << high);
+    put(qh + 16 + 4 * j, 0x03030303u << high, (w[5] >> 2 * j & 0x03030303u) << high);
+  }
+}
+
+// The second f16 of a block: minimum of Q4_1, dmin of the K-quants.
+template <typename B>
+auto* second_f16(B& block) {
+  if constexpr (requires { block.dmin; }) {
+    return &block.dmin;
+  } else if constexpr (requires { block.m; }) {
+    return &block.m;
+  } else {
+    return static_cast<decltype(&block.d)>(nullptr);
+  }
+}
+
+template <typename B>
+void get_k_scales(const B& block, int b, int r, uint8_t* scales) {
+  if constexpr (requires { block.ql; }) {
+    scales[2 * r] = static_cast<uint8_t>(block.scales[2 * b]);
+    scales[2 * r + 1] = static_cast<uint8_t>(block.scales[2 * b + 1]);
+  } else if constexpr (requires { block.dmin; }) {
+    const KScale s = unpack_k_scale(block.scales, b);
+    scales[r] = static_cast<uint8_t>(s.scale);
+    scales[16 + r] = static_cast<uint8_t>(s.minimum);
+  }
+}
+template <typename B>
+void put_k_scales(B& block, int b, int r, const uint8_t* scales) {
+  if constexpr (requires { block.ql; }) {
+    block.scales[2 * b] = static_cast<int8_t>(scales[2 * r]);
+    block.scales[2 * b + 1] = static_cast<int8_t>(scales[2 * r + 1]);
+  } else if constexpr (requires { block.dmin; }) {
+    const int scale = scales[r], minimum = scales[16 + r];
+    uint8_t* p = block.scales;
+    if (b < 4) {
+      p[b] = static_cast<uint8_t>((p[b] & 0xc0) | scale);
+      p[b + 4] = static_cast<uint8_t>((p[b + 4] & 0xc0) | minimum);
+    } else {
+      p[b + 4] = static_cast<uint8_t>((scale & 15) | (minimum & 15) << 4);
+      p[b - 4] = static_cast<uint8_t>((p[b - 4] & 0x3f) | scale >> 4 << 6);
+      p[b] = static_cast<uint8_t>((p[b] & 0x3f) | minimum >> 4 << 6);
+    }
+  }
+}
+
+bool finite_f16(uint16_t h) { return (h & 0x7c00) != 0x7c00; }
+uint16_t scale_f16(uint16_t h, float by) { return f32_to_f16(f16_to_f32(h) * by); }
+
+// Largest f16 magnitude (as bits, which order like magnitudes) among the scales; 0x7c00 or more: not finite.
+template <typename F>
+uint16_t largest_f16(const uint8_t* rows, int64_t n_blocks) {
+  uint16_t largest = 0;
+  typename F::Block block;
+  for (int64_t i = 0; i < n_blocks; ++i, rows += sizeof(block)) {
+    std::memcpy(&block, rows, sizeof(block));
+    largest = std::max<uint16_t>(largest, block.d & 0x7fff);
+    if (const auto* m = second_f16(block)) largest = std::max<uint16_t>(largest, *m & 0x7fff);
+  }
+  return largest;
+}
+
+template <DType D>
+Status pack_rows(const uint8_t* rows, int n_rows, int64_t n_cols, uint8_t* out) {
+  using P = Packed<D>;
+  using Block = typename Format<D>::Block;
+  const int64_t n_super = n_cols / P::kSuperColumns;
+  const uint16_t largest = largest_f16<Format<D>>(rows, n_super * n_rows);
+  if (!finite_f16(largest)) return {ErrorCode::corrupt_file, "a weight's scale is infinite or not a number"};
+  const int shift = largest == 0 ? 0 : 15 - std::ilogb(f16_to_f32(largest));
+  const float up = std::ldexp(1.0f, shift), factor = std::ldexp(1.0f, kPostShift - shift);
+  std::memset(out, 0, static_cast<size_t>(P::superrow_bytes(n_cols)));
+  std::memcpy(out, &factor, 4);
+  for (int r = 0; r < n_rows; ++r) {
+    uint8_t* super = out + kFactorBytes;
+    for (int64_t s = 0; s < n_super; ++s, rows += sizeof(Block), super += P::kSuperBytes) {
+      Block block;
+      std::memcpy(&block, rows, sizeof(block));
+      const uint16_t d = scale_f16(block.d, up);
+      std::memcpy(super + 2 * r, &d, 2);
+      if (const auto* second = second_f16(block)) {
+        const uint16_t m = scale_f16(*second, up);
+        std::memcpy(super + 32 + 2 * r, &m, 2);
+      }
+      for (int b = 0; b < P::kBlocksPerSuper; ++b) {
+        uint8_t* slice = super + P::kHeadBytes + b * P::kSliceBytes;
+        get_k_scales(block, b, r, slice);
+        Words words;
+        split(block, b, words);
+        for (int w = 0; w < P::kWords; ++w) put32(slice + P::kScaleBytes + 64 * w + 4 * r, words[w]);
+      }
+    }
+  }
+  return {};
+}
+
+template <DType D>
+void unpack_one(const uint8_t* superrow, int r, int64_t n_cols, float* out) {
+  using P = Packed<D>;
+  const float down = std::ldexp(load_le<float>(superrow), -kPostShift);
+  const uint8_t* super = superrow + kFactorBytes;
+  for (int64_t c = 0; c < n_cols; c += P::kSuperColumns, super += P::kSuperBytes) {
+    typename Format<D>::Block block = {};
+    block.d = scale_f16(load_le<uint16_t>(super + 2 * r), down);
+    if (auto* second = second_f16(block)) *second = scale_f16(load_le<uint16_t>(super + 32 + 2 * r), down);
+    for (int b = 0; b < P::kBlocksPerSuper; ++b) {
+      const uint8_t* slice = super + P::kHeadBytes + b * P::kSliceBytes;
+      put_k_scales(block, b, r, slice);
+      Words words;
+      for (int w = 0; w < P::kWords; ++w) words[w] = get32(slice + P::kScaleBytes + 64 * w + 4 * r);
+      join(block, b, words);
+    }
+    Format<D>::decode(block, out + c);
+  }
+}
+
+}  // namespace
+
+std::optional<uint64_t> packed_bytes(DType dtype, int64_t n_rows, int64_t n_cols) {
+  std::optional<uint64_t> bytes;
+  if (n_rows <= 0 || n_cols <= 0 || n_cols > int64_t{1} << 31 || n_rows > int64_t{1} << 40) return bytes;
+  visit_packed(dtype, [&]<DType D>(Format<D>) {
+    using P = Packed<D>;
+    if (n_cols % P::kSuperColumns != 0) return;
+    bytes = checked_mul(static_cast<uint64_t>((n_rows + kSuperrow - 1) / kSuperrow),
+                        static_cast<uint64_t>(P::superrow_bytes(n_cols)));
+  });
+  return bytes;
+}
+
+Status pack_superrow(DType dtype, const uint8_t* rows, int n_rows, int64_t n_cols, uint8_t* out) {
+  Status status;
+  visit_packed(dtype, [&]<DType D>(Format<D>) { status = pack_rows<D>(rows, n_rows, n_cols, out); });
+  return status;
+}
+
+void unpack_row(DType dtype, const uint8_t* superrow, int r, int64_t n_cols, float* out) {
+  visit_packed(dtype, [&]<DType D>(Format<D>) { unpack_one<D>(superrow, r, n_cols, out); });
+}
+
+}  // namespace nutshell

@@ -1,0 +1,108 @@
+#include "kernels/reference.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "base/half.h"
+
+namespace nutshell::reference {
+
+Row quantized(const Row& x) {
+  Row out(x.size());
+  for (size_t b = 0; b < x.size(); b += 32) {
+    float amax = 0;
+    for (size_t i = b; i < b + 32; ++i) amax = std::max(amax, std::fabs(static_cast<float>(x[i])));
+    if (amax <= 0x1p-120f) continue;
+    const float d = amax / 127.0f, inverse = 127.0f / amax;
+    for (size_t i = b; i < b + 32; ++i)
+      out[i] =
+          static_cast<double>(d) * std::nearbyint(static_cast<double>(static_cast<float>(x[i]) * inverse));
+  }
+  return out;
+}
+
+Row linear(std::span<const float> w, int64_t n_rows, int64_t n_cols, const Row& x,
+           std::span<const float> bias) {
+  Row y(static_cast<size_t>(n_rows));
+  for (size_t i = 0; i < y.size(); ++i) {
+    double sum = 0;
+    for (size_t k = 0; k < static_cast<size_t>(n_cols); ++k)
+      sum += static_cast<double>(w[i * static_cast<size_t>(n_cols) + k]) * x[k];
+    y[i] = sum + (bias.empty() ? 0.0 : static_cast<double>(bias[i]));
+  }
+  return y;
+}
+
+Row rms_norm(const Row& x, std::span<const float> weight, int64_t group, double eps) {
+  Row out(x.size());
+  const auto n = static_cast<size_t>(group);
+  for (size_t g = 0; g < x.size(); g += n) {
+    double sum = 0;
+    for (size_t i = 0; i < n; ++i) sum += x[g + i] * x[g + i];
+    const double by = 1.0 / std::sqrt(sum / static_cast<double>(n) + eps);
+    for (size_t i = 0; i < n; ++i) out[g + i] = x[g + i] * by * static_cast<double>(weight[i]);
+  }
+  return out;
+}
+
+double silu(double x) { return x / (1.0 + std::exp(-x)); }
+double gelu_tanh(double x) {
+  return 0.5 * x * (1.0 + std::tanh(std::sqrt(2.0 / 3.14159265358979323846) * (x + 0.044715 * x * x * x)));
+}
+
+Row gated(Gate g, const Row& gate, const Row& up) {
+  Row out(gate.size());
+  for (size_t i = 0; i < out.size(); ++i)
+    out[i] = (g == Gate::silu ? silu(gate[i]) : gelu_tanh(gate[i])) * up[i];
+  return out;
+}
+
+Row rope(const Row& x, RotaryPairs pairs, std::span<const double> inv_freq, double magnitude,
+         int64_t position, int64_t n_rot, int64_t n_head, int64_t head_dim) {
+  Row out = x;
+  for (int64_t h = 0; h < n_head; ++h)
+    for (int64_t i = 0; i < n_rot / 2; ++i) {
+      const int64_t base = h * head_dim;
+      const auto first = static_cast<size_t>(base + (pairs == RotaryPairs::half ? i : 2 * i));
+      const auto second =
+          static_cast<size_t>(base + (pairs == RotaryPairs::half ? i + n_rot / 2 : 2 * i + 1));
+      const double angle = static_cast<double>(position) * inv_freq[static_cast<size_t>(i)];
+      const double c = std::cos(angle) * magnitude, s = std::sin(angle) * magnitude;
+      out[first] = x[first] * c - x[second] * s;
+      out[second] = x[first] * s + x[second] * c;
+    }
+  return out;
+}
+
+double kv_value(double x) {
+  const auto f = static_cast<float>(x);
+  if (std::fabs(f) < 0x1p-15f) return 0;
+  if (std::fabs(f) < 0x1p-14f) return f < 0 ? -0x1p-14 : 0x1p-14;
+  return static_cast<double>(f16_to_f32(f32_to_f16(f)));
+}
+
+Row attend(const Attention& a, const Row& q, const std::vector<Row>& keys, const std::vector<Row>& values,
+           int64_t position) {
+  Row out(q.size());
+  const int64_t first = a.window > 0 ? std::max<int64_t>(0, position - a.window + 1) : 0;
+  for (int64_t h = 0; h < a.n_head; ++h) {
+    const auto hd = static_cast<size_t>(a.head_dim), at_q = static_cast<size_t>(h) * hd;
+    const size_t at_kv = static_cast<size_t>(h / (a.n_head / a.n_head_kv)) * hd;
+    Row scores;
+    for (int64_t p = first; p <= position; ++p) {
+      double s = 0;
+      for (size_t d = 0; d < hd; ++d) s += q[at_q + d] * keys[static_cast<size_t>(p)][at_kv + d];
+      s *= a.scale;
+      scores.push_back(a.softcap > 0 ? a.softcap * std::tanh(s / a.softcap) : s);
+    }
+    const double largest = *std::max_element(scores.begin(), scores.end());
+    double total = 0;
+    for (double& s : scores) total += s = std::exp(s - largest);
+    for (size_t i = 0; i < scores.size(); ++i)
+      for (size_t d = 0; d < hd; ++d)
+        out[at_q + d] += scores[i] / total * values[static_cast<size_t>(first) + i][at_kv + d];
+  }
+  return out;
+}
+
+}  // namespace nutshell::reference

@@ -1,0 +1,41 @@
+// Slow double-precision twins of every kernel: the oracle of the tests. L2. Straight loops from the
+// definitions, no SIMD, no cleverness; nothing here shares code with what it checks, but for half.h and the
+// format decoders.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "kernels/rows.h"
+
+namespace nutshell::reference {
+
+using Row = std::vector<double>;
+
+// The values that 8-bit activations stand for: per 32 columns d = amax / 127 in f32, codes rounded to
+// nearest.
+Row quantized(const Row& x);
+// y[i] = sum_k w[i][k] x[k] + bias[i]; w: n_rows x n_cols row by row.
+Row linear(std::span<const float> w, int64_t n_rows, int64_t n_cols, const Row& x,
+           std::span<const float> bias);
+Row rms_norm(const Row& x, std::span<const float> weight, int64_t group, double eps);
+double silu(double x);
+double gelu_tanh(double x);
+Row gated(Gate g, const Row& gate, const Row& up);
+Row rope(const Row& x, RotaryPairs pairs, std::span<const double> inv_freq, double magnitude,
+         int64_t position, int64_t n_rot, int64_t n_head, int64_t head_dim);
+
+struct Attention {
+  int64_t n_head, n_head_kv, head_dim;
+  double scale;
+  int64_t window;
+  double softcap;
+};
+// One query token at `position` over keys and values [position][n_head_kv * head_dim], as kept by the cache.
+Row attend(const Attention& a, const Row& q, const std::vector<Row>& keys, const std::vector<Row>& values,
+           int64_t position);
+// The value the f16 cache keeps (attention.h).
+double kv_value(double x);
+
+}  // namespace nutshell::reference

@@ -1,0 +1,321 @@
+// Every op on the CPU back end, over formats, odd sizes, thread counts, step sizes and forms of the dot
+// product, against the double-precision runner; and results that must not depend on the number of threads.
+// Inputs come in through an F32 embedding table, so that a case is a graph of one op.
+#include <doctest/doctest.h>
+
+#include <cmath>
+#include <cstring>
+#include <string>
+
+#include "backend/cpu/cpu_backend.h"
+#include "kernels/tune.h"
+#include "unit/backend/reference_runner.h"
+#include "unit/kernels/random_weights.h"
+
+using namespace nutshell;
+using namespace nutshell::test;
+
+namespace {
+
+constexpr int64_t kVocab = 160;
+
+// Builds a graph and its weights together.
+struct Case {
+  Graph graph;
+  std::vector<HostWeight> weights;
+  uint64_t seed = 1;
+
+  WeightId weight(DType dtype, int64_t n_rows, int64_t n_cols, uint8_t use, double magnitude = 1.0) {
+    const auto id = static_cast<WeightId>(graph.weights.size());
+    graph.weights.push_back({"w" + std::to_string(id), dtype, n_rows, n_cols, use});
+    HostWeight w{graph.weights.back(), random_rows(dtype, n_rows, n_cols, seed += 10, magnitude), {}};
+    w.values.resize(static_cast<size_t>(n_rows * n_cols));
+    decode_row(dtype, w.bytes.data(), n_rows * n_cols, w.values.data());
+    weights.push_back(w);
+    return id;
+  }
+  ActId act(int64_t width, bool per_output = false) {
+    graph.acts.push_back({width, per_output});
+    return static_cast<ActId>(graph.acts.size()) - 1;
+  }
+  ActId input(int64_t width, DType dtype = DType::f32) {
+    const ActId out = act(width);
+    graph.ops.push_back(EmbedOp{weight(dtype, kVocab, width, kUseTable), out, 1.0f});
+    return out;
+  }
+  // Makes a's selected rows the logits.
+  void output(ActId a) {
+    const ActId out = act(graph.acts[static_cast<size_t>(a)].width, true);
+    graph.ops.push_back(SelectRowsOp{a, out});
+    graph.logits = out;
+  }
+};
+
+Step step_of(std::vector<int32_t>& tokens, std::vector<int32_t>& rows, int64_t n, int64_t n_past) {
+  tokens.clear();
+  rows.clear();
+  for (int64_t i = 0; i < n; ++i) {
+    tokens.push_back(static_cast<int32_t>(counter_rng(77, static_cast<uint64_t>(n_past + i)) % kVocab));
+    rows.push_back(static_cast<int32_t>(i));
+  }
+  return {tokens, n_past, rows};
+}
+
+void upload_all(Backend& backend, const Case& c) {
+  for (size_t i = 0; i < c.weights.size(); ++i) {
+    const HostWeight& w = c.weights[i];
+    const auto id = static_cast<WeightId>(i);
+    const int64_t in = row_bytes(w.spec.dtype, w.spec.n_cols), chunk = 3 * backend.upload_row_multiple(id);
+    for (int64_t r = 0; r < w.spec.n_rows; r += chunk) {
+      const int64_t n = std::min(chunk, w.spec.n_rows - r);
+      REQUIRE(backend.upload(id, r, n, {w.bytes.data() + r * in, static_cast<size_t>(n * in)}).ok());
+    }
+  }
+}
+
+// Runs the steps on 1, 2 and 3 threads and every form; relative (to the row's largest value) error within
+// tolerance, the same bits for every thread count.
+void check(const Case& c, const std::vector<int64_t>& steps, double tolerance, int64_t n_ctx = 256) {
+  REQUIRE(c.graph.logits != kNone);
+#if NUTSHELL_RELAXED
+  const std::vector<Dot> dots = {Dot::strict, Dot::pairs, Dot::quads};
+#else
+  const std::vector<Dot> dots = {Dot::strict};
+#endif
+  std::vector<std::vector<reference::Row>> wanted;
+  std::vector<int32_t> tokens, rows;
+  {
+    ReferenceRunner runner(c.graph, c.weights);
+    int64_t past = 0;
+    for (int64_t n : steps) {
+      wanted.push_back(runner.run(step_of(tokens, rows, n, past)));
+      past += n;
+    }
+  }
+  for (Dot dot : dots) {
+    std::vector<float> first;
+    for (int threads : {1, 2, 3}) {
+      ThreadPool pool(threads);
+      const auto backend = cpu::make_backend(pool, dot);
+      REQUIRE(backend->allocate(c.graph, {n_ctx, 130, 130}).ok());
+      upload_all(*backend, c);
+      std::vector<float> all;
+      int64_t past = 0;
+      for (size_t s = 0; s < steps.size(); ++s) {
+        REQUIRE(backend->run(step_of(tokens, rows, steps[s], past)).ok());
+        for (int64_t i = 0; i < steps[s]; ++i) {
+          const std::span<const float> y = backend->logits(i);
+          const reference::Row& w = wanted[s][static_cast<size_t>(i)];
+          REQUIRE(y.size() == w.size());
+          double largest = 0, error = 0;
+          for (size_t k = 0; k < w.size(); ++k) {
+            largest = std::max(largest, std::fabs(w[k]));
+            const double e = std::fabs(static_cast<double>(y[k]) - w[k]);
+            error = e <= error ? error : e;  // keeps a NaN
+          }
+          INFO("step " << s << " of " << steps[s] << " tokens, row " << i << ", threads " << threads
+                       << ", form " << static_cast<int>(dot) << ", error " << error << " of " << largest);
+          REQUIRE(error <= tolerance * largest + 1e-30);
+          all.insert(all.end(), y.begin(), y.end());
+        }
+        past += steps[s];
+      }
+      if (threads == 1) first = all;
+      REQUIRE(std::memcmp(first.data(), all.data(), all.size() * 4) == 0);
+    }
+  }
+}
+
+const std::vector<int64_t> kSteps = {1, 2, 3, 4, 5, 7, 16, 33, 1, 128};
+
+// f32 sums of n terms whose absolute values add up to at most `spread` times the largest result.
+double sum_tolerance(int64_t n, double spread) {
+  return 0x1p-24 * (static_cast<double>(n) / 8 + 16) * spread;
+}
+
+}  // namespace
+
+TEST_CASE("conformance: embedding of every format, look-up in a packed (tied) table too") {
+  for (const DTypeInfo& info : kDTypes) {
+    Case c;
+    c.output(c.input(512, info.dtype));
+    check(c, {1, 5}, 0);
+    Case tied;
+    const ActId x = tied.input(512, info.dtype);
+    tied.graph.weights[0].use |= kUseMatrix;
+    tied.weights[0].spec.use |= kUseMatrix;
+    tied.output(x);
+    check(tied, {1, 5}, 0);
+  }
+}
+
+TEST_CASE("conformance: linear of every format with bias, accumulation and several parts") {
+  for (const DTypeInfo& info : kDTypes) {
+    const int64_t n_in = info.block_length == 1 ? 37 : info.block_length * 2;
+    Case c;
+    const ActId x = c.input(n_in);
+    const ActId a = c.input(19);
+    const ActId b = c.act(48);
+    const WeightId wa = c.weight(info.dtype, 19, n_in, kUseMatrix),
+                   wb = c.weight(info.dtype, 48, n_in, kUseMatrix);
+    const WeightId bias = c.weight(DType::f32, 1, 48, kUseVector);
+    c.graph.ops.push_back(LinearOp{x, {{wa, kNone, a, true}, {wb, bias, b, false}}});
+    const ActId y = c.act(19);
+    c.graph.ops.push_back(LinearOp{b, {{c.weight(DType::f16, 19, 48, kUseMatrix), kNone, y, false}}});
+    const ActId sum = c.act(19);
+    c.graph.ops.push_back(AddOp{a, y, sum});
+    c.output(sum);
+    INFO(info.name);
+    check(c, kSteps, sum_tolerance(n_in, 256));
+  }
+}
+
+TEST_CASE("conformance: norms, gated activations, fused into linears and alone") {
+  for (const DType dtype : {DType::q4_1, DType::q8_0, DType::f32}) {
+    for (const Activation activation : {Activation::silu, Activation::gelu_tanh}) {
+      Case c;
+      const ActId x = c.input(96);
+      const ActId n = c.act(96), gate = c.act(64), up = c.act(64), g = c.act(64), again = c.act(64);
+      c.graph.ops.push_back(RmsNormOp{x, c.weight(DType::f32, 1, 96, kUseVector), n, 96, 1e-5f});
+      c.graph.ops.push_back(LinearOp{n,
+                                     {{c.weight(dtype, 64, 96, kUseMatrix), kNone, gate, false},
+                                      {c.weight(dtype, 64, 96, kUseMatrix), kNone, up, false}}});
+      c.graph.ops.push_back(RmsNormOp{gate, c.weight(DType::f16, 1, 16, kUseVector), gate, 16, 1e-6f});
+      c.graph.ops.push_back(GatedActivationOp{gate, up, g, activation});
+      c.graph.ops.push_back(RmsNormOp{g, c.weight(DType::f32, 1, 64, kUseVector), again, 64, 1e-6f});
+      c.output(again);
+      // A value may fall on the other side of a rounding of its 8-bit code: half a code of one of 96 columns.
+      check(c, kSteps, dtype == DType::f32 ? sum_tolerance(96, 64) : 2e-3);
+      Case fused;
+      const ActId p = fused.input(96), q = fused.input(96), r = fused.act(96), out = fused.act(40);
+      fused.graph.ops.push_back(GatedActivationOp{p, q, r, activation});
+      fused.graph.ops.push_back(LinearOp{r, {{fused.weight(dtype, 40, 96, kUseMatrix), kNone, out, false}}});
+      fused.output(out);
+      check(fused, kSteps, dtype == DType::f32 ? sum_tolerance(96, 64) : 2e-3);
+    }
+  }
+}
+
+TEST_CASE("conformance: attention with rope and head norms, windows, caps, head sizes and groups") {
+  struct Shape {
+    int64_t n_head, n_head_kv, head_dim, window, n_rot;
+    float softcap;
+    RopeStyle style;
+    bool norms;
+  };
+  const Shape shapes[] = {
+      {9, 3, 64, 0, 64, 0, RopeStyle::interleaved, false},
+      {2, 2, 16, 0, 16, 0, RopeStyle::half, false},
+      {4, 1, 96, 40, 96, 0, RopeStyle::half, true},
+      {8, 1, 80, 0, 20, 20.0f, RopeStyle::interleaved, false},
+      {5, 1, 128, 17, 128, 30.0f, RopeStyle::half, true},
+      {4, 1, 256, 0, 256, 0, RopeStyle::half, true},
+      {10, 1, 32, 0, 32, 0, RopeStyle::half, false},
+      {14, 2, 64, 1, 64, 0, RopeStyle::half, false},
+  };
+  for (const Shape& s : shapes) {
+    Case c;
+    const ActId q = c.input(s.n_head * s.head_dim), k = c.input(s.n_head_kv * s.head_dim),
+                v = c.input(s.n_head_kv * s.head_dim);
+    RopeSpec rope;
+    rope.n_rot = s.n_rot;
+    for (int64_t i = 0; i < s.n_rot / 2; ++i)
+      rope.inv_freq.push_back(
+          std::pow(10000.0, -2.0 * static_cast<double>(i) / static_cast<double>(s.n_rot)));
+    c.graph.ropes.push_back(rope);
+    if (s.norms)
+      for (ActId x : {q, k})
+        c.graph.ops.push_back(
+            RmsNormOp{x, c.weight(DType::f32, 1, s.head_dim, kUseVector), x, s.head_dim, 1e-6f});
+    c.graph.ops.push_back(RopeOp{q, s.n_head, s.head_dim, 0, s.style});
+    c.graph.ops.push_back(RopeOp{k, s.n_head_kv, s.head_dim, 0, s.style});
+    c.graph.kv_layers.push_back({s.n_head_kv, s.head_dim});
+    const ActId out = c.act(s.n_head * s.head_dim);
+    c.graph.ops.push_back(
+        AttentionOp{q, k, v, out, 0, s.n_head, s.n_head_kv, s.head_dim, 0.4f, s.window, s.softcap});
+    // Once read by a linear (partials are combined by its readers), once by another op.
+    const ActId y = c.act(s.n_head * s.head_dim);
+    c.graph.ops.push_back(AddOp{out, out, y});
+    c.output(y);
+    // Keys and values that round to f16 differently after a last-bit difference of rope: 2^-11 of a few
+    // values, weighed by softmax slopes of scores up to about 0.4 * 8.
+    INFO(s.n_head << " heads of " << s.head_dim);
+    check(c, kSteps, 4e-4);
+    Case linear = c;
+    linear.graph.ops.resize(linear.graph.ops.size() - 2);
+    const ActId z = linear.act(24);
+    const WeightId w = linear.weight(DType::f32, 24, s.n_head * s.head_dim, kUseMatrix);
+    linear.graph.ops.push_back(LinearOp{out, {{w, kNone, z, false}}});
+    linear.output(z);
+    check(linear, {130, 30, 1, 1, 2, 1, 5, 1}, 1e-3);
+  }
+}
+
+TEST_CASE("conformance: long contexts cut into chunks, and rolling back") {
+  Case c;
+  const ActId q = c.input(6 * 32), k = c.input(2 * 32), v = c.input(2 * 32), out = c.act(6 * 32);
+  c.graph.kv_layers.push_back({2, 32});
+  c.graph.ops.push_back(AttentionOp{q, k, v, out, 0, 6, 2, 32, 0.3f, 0, 0});
+  const ActId y = c.act(6 * 32);
+  c.graph.ops.push_back(AddOp{out, out, y});
+  c.output(y);
+  std::vector<int64_t> steps(25, 100);
+  for (int64_t n : {1, 1, 3, 1}) steps.push_back(n);
+  check(c, steps, 4e-4, 3000);
+
+  ThreadPool pool(2);
+  const auto backend = make_cpu_backend(pool);
+  REQUIRE(backend->allocate(c.graph, {300, 130, 130}).ok());
+  upload_all(*backend, c);
+  std::vector<int32_t> tokens, rows;
+  REQUIRE(backend->run(step_of(tokens, rows, 100, 0)).ok());
+  REQUIRE(backend->run(step_of(tokens, rows, 1, 100)).ok());
+  const std::vector<float> before(backend->logits(0).begin(), backend->logits(0).end());
+  std::vector<int32_t> other(50, 3);
+  REQUIRE(backend->run({other, 80, {}}).ok());  // overwrites positions 80..129
+  REQUIRE(backend->run(step_of(tokens, rows, 20, 80)).ok());
+  REQUIRE(backend->run(step_of(tokens, rows, 1, 100)).ok());
+  CHECK(std::memcmp(before.data(), backend->logits(0).data(), before.size() * 4) == 0);
+}
+
+TEST_CASE("the CPU back end refuses what does not fit, with names and numbers") {
+  ThreadPool pool(1);
+  const auto backend = make_cpu_backend(pool);
+  Case c;
+  const ActId x = c.input(64);
+  const ActId y = c.act(32);
+  c.graph.ops.push_back(LinearOp{x, {{c.weight(DType::q4_0, 32, 64, kUseMatrix), kNone, y, false}}});
+  c.output(y);
+  const auto needs = backend->plan(c.graph, {64, 4, 2});
+  REQUIRE(needs.ok());
+  CHECK(needs->weights_bytes ==
+        static_cast<uint64_t>(kVocab * 64 * 4 + 2 * (16 + 2 * 288) + 32));  // 64-byte rounding
+  CHECK(backend->plan(c.graph, {0, 4, 2}).status().code() == ErrorCode::invalid_argument);
+  CHECK(backend->plan(c.graph, {64, 4, 5}).status().code() == ErrorCode::invalid_argument);
+  Graph wrong = c.graph;
+  wrong.weights[1].n_cols = 96;
+  CHECK(backend->plan(wrong, {64, 4, 2}).status().code() == ErrorCode::bad_shape);
+  Graph huge = c.graph;
+  huge.kv_layers.push_back({1 << 20, 1 << 20});
+  CHECK(backend->allocate(huge, {1 << 20, 4, 2}).code() == ErrorCode::out_of_memory);
+  REQUIRE(backend->allocate(c.graph, {64, 4, 2}).ok());
+  CHECK(backend->upload_row_multiple(1) == 16);
+  const std::vector<uint8_t>& bytes = c.weights[1].bytes;
+  CHECK(backend->upload(1, 8, 24, {bytes.data(), 24 * 36}).code() == ErrorCode::invalid_argument);
+  CHECK(backend->upload(1, 16, 32, bytes).code() == ErrorCode::invalid_argument);
+  CHECK(backend->upload(1, 0, 32, {bytes.data(), 7}).code() == ErrorCode::invalid_argument);
+  CHECK(backend->upload(9, 0, 1, bytes).code() == ErrorCode::invalid_argument);
+  std::vector<uint8_t> bad = bytes;
+  bad[1] = 0x7c;
+  bad[0] = 0;
+  CHECK(backend->upload(1, 0, 32, bad).code() == ErrorCode::corrupt_file);
+  upload_all(*backend, c);
+  const int32_t good[] = {1, 2}, outside[] = {1, kVocab}, negative[] = {-1};
+  const int32_t rows[] = {0, 1}, repeated[] = {1, 1}, far[] = {2};
+  CHECK(backend->run({good, 0, rows}).ok());
+  CHECK(backend->logits(1).size() == 32);
+  CHECK(backend->logits(2).empty());
+  for (const Step& step : {Step{outside, 0, {}}, Step{negative, 0, {}}, Step{good, 63, {}},
+                           Step{good, -1, {}}, Step{good, 0, repeated}, Step{good, 0, far}, Step{{}, 0, {}}})
+    CHECK(backend->run(step).code() == ErrorCode::invalid_argument);
+}

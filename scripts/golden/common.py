@@ -5,6 +5,7 @@ of what computed the numbers), seed, date, licence. `scripts/golden/check` refus
 Only the Python standard library is used here; the makers import numpy and the reference packages themselves.
 """
 
+import ast
 import datetime
 import hashlib
 import json
@@ -16,6 +17,23 @@ GOLDEN = ROOT / "tests" / "golden"
 HEAD_FIELDS = ("generator", "packages", "seed", "date", "licence")
 
 
+def constants_sha256(generator):
+    """Checksum of a maker's arguments: its top-level UPPER_CASE constants that need no import to evaluate.
+
+    It tells a changed prompt or seed from a reworded comment without running the maker.
+    """
+    known = {}
+    for node in ast.parse(pathlib.Path(generator).read_text(encoding="utf-8")).body:
+        if not isinstance(node, ast.Assign):
+            continue
+        try:
+            exec(compile(ast.Module([node], []), str(generator), "exec"), {"__builtins__": {}}, known)
+        except (NameError, TypeError, AttributeError):
+            continue  # computed from an import: not an argument
+    text = json.dumps({k: repr(v) for k, v in known.items() if k.isupper()}, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
 def make_head(generator, packages, seed, licence, **more):
     """The head of a golden file; `packages` are distribution names, their installed versions are looked up."""
     versions = {name: metadata.version(name) for name in packages}
@@ -25,6 +43,7 @@ def make_head(generator, packages, seed, licence, **more):
         "seed": seed,
         "date": datetime.date.today().isoformat(),
         "licence": licence,
+        "constants_sha256": constants_sha256(generator),
         **more,
     }
 

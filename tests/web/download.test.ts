@@ -345,10 +345,13 @@ describe('without storage', () => {
     expectNothingStored(world);
   });
 
-  test('space that runs out on the way is an error and leaves nothing', async () => {
+  test('space that runs out on the way: the bytes move to memory, nothing is left', async () => {
     const world = new FakeWorld();
     world.store.capacity = 2000;
-    expect((await failure(world.load())).code).toBe('quota');
+    const engine = await world.load(kUrl, { sha256: sha256(world.server.file) });
+    expect(Uint8Array.from(world.lastCore.loaded)).toEqual(world.server.file);
+    expect(world.server.requests).toEqual(['all']);
+    expect(engine.info).toMatchObject({ stored: false, storageProblem: { code: 'quota' }, model: { url: null } });
     expectNothingStored(world);
   });
 

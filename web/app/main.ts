@@ -53,7 +53,12 @@ new Notices(
   () => store.set({ problem: null }),
 );
 showStatus(store, () => counter.names);
-store.subscribe(({ phase, info }) => models.setInPage(info === null, phase));
+// Until it is known whether a model loads by itself, the panel would only flash up.
+let began = false;
+store.subscribe(({ phase, info }) => {
+  began ||= phase !== 'empty';
+  models.setInPage(began && info === null, phase);
+});
 
 function changeSettings(next: Settings): void {
   settings = next;
@@ -97,6 +102,11 @@ function offerUpdate(apply: () => void): void {
   byId('overlay').append(button);
 }
 
+function showPanel(): void {
+  began = true;
+  store.set({});
+}
+
 async function start(): Promise<void> {
   byId('new-chat').addEventListener('click', () => void newChat());
   byId('theme').addEventListener('click', () => {
@@ -112,6 +122,7 @@ async function start(): Promise<void> {
   const last = readModel();
   const served = catalog.fetchServed();
   if (query.get('load') === '0') {
+    showPanel();
     await served;
     return models.refresh();
   }
@@ -121,7 +132,9 @@ async function start(): Promise<void> {
     return;
   }
   await served;
-  if (catalog.standard && !session.loading) await finishLoad(session.load(catalog.standard));
+  if (session.loading) return; // the user was quicker
+  if (catalog.standard) await finishLoad(session.load(catalog.standard));
+  else showPanel();
 }
 
 void start();

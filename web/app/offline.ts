@@ -13,7 +13,8 @@ export function startOffline(store: Store<AppState>, onUpdate: (apply: () => voi
   workers.addEventListener('controllerchange', () => {
     if (!hadController || reloading) return; // the first worker takes over without a reload
     reloading = true;
-    location.reload();
+    // Perhaps asked for in another tab: an answer under way here is finished first.
+    store.subscribe(({ phase }) => phase !== 'answering' && location.reload());
   });
   void register(workers, store, onUpdate);
 }

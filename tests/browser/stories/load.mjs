@@ -1,7 +1,8 @@
 // Stories of loading: flavours, no isolation, cancel and go on, tabs, local files, a model that fails beside one that answers.
 
 import path from 'node:path';
-import { copyFile } from 'node:fs/promises';
+import { copyFile, open } from 'node:fs/promises';
+import { readModel } from '../broken_gguf.mjs';
 import { check, equal, kModel, kModelName, until } from '../harness.mjs';
 import { App } from '../page.mjs';
 
@@ -138,6 +139,29 @@ async function storageDenied({ app, page }) {
   equal(await page.evaluate(() => navigator.storage.getDirectory().then(() => 'given', (e) => e.name)), 'SecurityError', 'OPFS in this story');
 }
 
+/** The real model with its chat template's key misspelt, so that it is not found. */
+async function withoutTemplate(file) {
+  await copyFile(kModel, file);
+  const { keys } = await readModel(kModel);
+  const handle = await open(file, 'r+');
+  await handle.write('x', keys['tokenizer.chat_template'].at + 8 + 'tokenizer.'.length);
+  await handle.close();
+}
+
+async function plainCompletion({ app, folder, page }) {
+  const file = path.join(folder, 'base.gguf');
+  await withoutTemplate(file);
+  await app.open('?load=0', { temperature: 0, maxTokens: 12 });
+  await app.loadFile(file);
+  await app.ready();
+  equal((await app.failure()).code, 'no_chat_template', 'what the page says');
+  await app.hook('error').getByRole('button', { name: 'Use plain completion' }).click();
+  const text = await app.ask('Paris is the capital of');
+  check(/France/.test(text), `the text goes on: ${text}`);
+  check(/plain completion/.test(await app.hook('status').innerText()), 'the page does not say that it completes');
+  check(/continues it/.test((await page.getByTestId('prompt').getAttribute('placeholder')) ?? ''), 'placeholder');
+}
+
 async function parameters({ app, page }) {
   await app.open('?simd=strict&threads=1&context=512');
   await app.ready();
@@ -154,5 +178,6 @@ export const stories = [
   { name: 'a failed load leaves the earlier model', work: failureBesideModel },
   { name: 'another address is refused with a way out', work: otherAddress },
   { name: 'storage denied: it says so and answers', options: { denyStorage: true }, work: storageDenied },
+  { name: 'a file without chat template: plain completion', work: plainCompletion },
   { name: 'simd, threads and context of the address', work: parameters },
 ];

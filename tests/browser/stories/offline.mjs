@@ -1,5 +1,7 @@
 // Stories without a network: the server is stopped, the page reloaded.
 
+import { readFile, writeFile } from 'node:fs/promises';
+import path from 'node:path';
 import { check, equal, until } from '../harness.mjs';
 
 const kCapital = 'What is the capital of France? Answer in one sentence.';
@@ -52,8 +54,32 @@ async function cachesHoldTheShell({ app, page }) {
   for (const { src } of installable.icons) equal(await page.evaluate(async (url) => (await fetch(url)).status, src), 200, src);
 }
 
+/** A new build is offered, not forced; once taken, the old cache is gone and the page still opens offline. */
+async function newVersion({ app, page, server }) {
+  await app.open();
+  await app.ready();
+  await offlineWords(app);
+  const caches = () => page.evaluate(() => window.caches.keys());
+  const before = (await caches()).find((name) => name.includes('shell'));
+  const [sw, html] = ['sw.js', 'index.html'].map((name) => path.join(server.root, name));
+  await writeFile(sw, (await readFile(sw, 'utf8')).replace(before.split('-').at(-1), 'f00d'));
+  await writeFile(html, (await readFile(html, 'utf8')).replace('<title>Nutshell', '<title>New Nutshell'));
+  await page.reload();
+  equal(await page.title(), 'Nutshell', 'the page of the old build until the new one is complete');
+  await app.ready();
+  await page.getByRole('button', { name: /new version/ }).click();
+  await until(async () => (await page.title().catch(() => '')) === 'New Nutshell', 'the new page', 20_000);
+  await app.ready();
+  await until(async () => !(await caches()).includes(before), 'the old cache to go');
+  await server.stop();
+  await page.reload();
+  equal(await page.title(), 'New Nutshell', 'the page offline');
+  await app.ready();
+}
+
 export const stories = [
   { name: 'offline: server stopped, page reloaded, it answers', work: reloadOffline },
   { name: 'offline without isolation', options: { isolation: false }, work: notIsolatedOffline },
   { name: 'offline caches hold the shell and no model', work: cachesHoldTheShell },
+  { name: 'offline: a new version is offered and taken', work: newVersion },
 ];

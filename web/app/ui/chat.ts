@@ -88,7 +88,7 @@ export class ChatList implements ChatView {
   #noticeScroll(): void {
     const { scrollTop, scrollHeight, clientHeight } = this.#scroll;
     this.#follow = scrollHeight - scrollTop - clientHeight < 48;
-    this.#jump.hidden = this.#follow;
+    this.#jump.hidden = this.#follow || this.#items.length === 0;
   }
 
   #answerItem(): Item {

@@ -75,7 +75,7 @@ export class Notices {
 
   #reveal(element: HTMLElement): void {
     this.#box.append(element);
-    element.scrollIntoView({ block: 'nearest' });
+    requestAnimationFrame(() => element.scrollIntoView({ block: 'nearest' })); // once all else has its size
   }
 
   #card({ code, message, advice, ways }: Problem): HTMLElement {

@@ -20,9 +20,8 @@ function statusWords(state: AppState): string {
     const share = progress?.totalBytes ? ` ${Math.floor((100 * progress.loadedBytes) / progress.totalBytes)} %` : '';
     return `Loading${share}`;
   }
-  const offline = offlineWords(state);
-  const kind = completion ? ' · plain completion' : '';
-  return (phase === 'answering' ? 'Answering' : 'Ready') + (offline ? ` · ${offline}` : '') + kind;
+  if (phase === 'answering') return 'Answering';
+  return ['Ready', offlineWords(state), completion && 'plain completion'].filter(Boolean).join(' · ');
 }
 
 function storageTitle({ info, shell, shellNote, storageDenied }: AppState): string {
@@ -37,7 +36,7 @@ function storageTitle({ info, shell, shellNote, storageDenied }: AppState): stri
 function gaugeWords({ tokensPerSecond, info }: AppState): { short: string; compute: string } {
   if (!info) return { short: '', compute: '' };
   const threads = `${info.threads} thread${info.threads === 1 ? '' : 's'}`;
-  const parts = [tokensPerSecond ? `${tokensPerSecond.toFixed(1)} tokens/s` : '', bytes(info.memoryBytes), threads].filter(Boolean);
+  const parts = [tokensPerSecond ? `${tokensPerSecond.toFixed(1)} tok/s` : '', bytes(info.memoryBytes), threads].filter(Boolean);
   const why = info.isolated ? '' : ' The page is served without cross-origin isolation, so there is one thread.';
   return { short: parts.join(' · '), compute: `${threads}, ${info.simd} SIMD, context of ${info.contextSize} tokens.${why}` };
 }

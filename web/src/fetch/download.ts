@@ -17,6 +17,8 @@ export interface DownloadRequest {
   record: ModelRecord;
   /** Gives the store for a file of which `missing` bytes (null: unknown) have yet to come. */
   chooseStore(missing: number | null): Promise<ModelStore>;
+  /** Another store for a file that found no more room in the chosen one, or the error. */
+  fallBack(error: EngineError): ModelStore;
   /** Expected hash in hex, or null. */
   sha256: string | null;
   signal: AbortSignal;
@@ -27,7 +29,7 @@ export interface DownloadRequest {
 const kCheckpointBytes = 8 << 20;
 const kRetries = 4;
 const kFirstRetryMs = 500;
-const kHashBufferBytes = 1 << 20;
+const kPartBytes = 1 << 20;
 
 export class Download {
   /** Bytes that can be read from `file`. */
@@ -43,8 +45,9 @@ export class Download {
   private constructor(
     private readonly ask: DownloadRequest,
     private readonly deps: DownloadDeps,
-    readonly store: ModelStore,
-    readonly file: GrowingFile,
+    /** Where the file is now; it moves when the store runs out of room. */
+    public store: ModelStore,
+    public file: GrowingFile,
     private readonly hasher: IHasher | null,
     /** Size of the whole file, null where the server does not tell. */
     readonly total: number | null,
@@ -79,7 +82,7 @@ export class Download {
       const file = await store.openWrite(record);
       file.truncate(answer.from);
       const hasher = ask.sha256 ? await createSHA256() : null;
-      if (hasher) await hashFile(hasher, file);
+      if (hasher) await forEachPart(file, file.size, (part) => hasher.update(part));
       return new Download(ask, deps, store, file, hasher, answer.total, body);
     } catch (error) {
       body.cancel();
@@ -132,7 +135,7 @@ export class Download {
         return new EngineError('network', `the connection broke after ${this.received} of ${this.total ?? '?'} bytes`, { cause });
       }
       if (chunk === null) break;
-      this.file.append(chunk);
+      await this.append(chunk);
       this.hasher?.update(chunk);
       this.received += chunk.length;
       if (this.received - this.checkpoint >= kCheckpointBytes) await this.save();
@@ -141,6 +144,27 @@ export class Download {
     }
     if (this.total === null || this.received === this.total) return null;
     return new EngineError('truncated', `${this.received} of ${this.total} bytes arrived`);
+  }
+
+  private async append(chunk: Uint8Array): Promise<void> {
+    try {
+      this.file.append(chunk);
+    } catch (error) {
+      if (!(error instanceof EngineError) || error.code !== 'quota') throw error;
+      await this.move(this.ask.fallBack(error));
+      this.file.append(chunk);
+    }
+  }
+
+  /** Takes what has arrived to another store and gives the room in this one back. */
+  private async move(store: ModelStore): Promise<void> {
+    const file = await store.openWrite(this.ask.record);
+    await forEachPart(this.file, this.received, (part) => file.append(part));
+    const old = { store: this.store, file: this.file };
+    this.store = store;
+    this.file = file;
+    old.file.close();
+    await old.store.remove(this.ask.record);
   }
 
   /** The rest of the file on a new connection; null where the server cannot be reached now. Others than that: an error. */
@@ -184,12 +208,13 @@ function shownName(record: ModelRecord): string {
   return record.url || record.name;
 }
 
-async function hashFile(hasher: IHasher, file: GrowingFile): Promise<void> {
-  for (let at = 0; at < file.size;) {
-    const buffer = new Uint8Array(Math.min(kHashBufferBytes, file.size - at));
-    await file.read(at, buffer);
-    hasher.update(buffer);
-    at += buffer.length;
+/** Hands out the first `size` bytes of a file, piece by piece; each piece is a buffer of its own. */
+async function forEachPart(file: GrowingFile, size: number, take: (part: Uint8Array) => void): Promise<void> {
+  for (let at = 0; at < size;) {
+    const part = new Uint8Array(Math.min(kPartBytes, size - at));
+    await file.read(at, part);
+    take(part);
+    at += part.length;
   }
 }
 

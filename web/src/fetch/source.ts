@@ -1,7 +1,7 @@
 // Where the bytes of a model come from, as one interface for the loader: the device's store, a running download, or a File.
 // A source also knows what becomes of the bytes afterwards: `accept` makes a good file complete (nothing is before), and
 // `reject` removes what the engine refused and keeps what can still be of use.
-import { EngineError, type ErrorCode, type ErrorData, toErrorData, toEngineError } from '../errors.ts';
+import { EngineError, toEngineError, type ErrorCode, type ErrorData } from '../errors.ts';
 import type { LoadRequest } from '../rpc/protocol.ts';
 import { BlobReader } from '../store/blob.ts';
 import { newRecord, type ByteReader, type ModelRecord, type ModelStore } from '../store/store.ts';
@@ -163,6 +163,10 @@ async function startDownload(
   const download = await Download.start({
     record,
     chooseStore,
+    fallBack(error) {
+      problem = error;
+      return deps.memoryStore();
+    },
     sha256: request.sha256 ?? null,
     signal: AbortSignal.any([signal, stopper.signal]),
     onBytes: (received, total) => meter.update('download', received, total),
@@ -178,8 +182,6 @@ function downloadSource(
   problem: () => EngineError | null,
   release: () => void,
 ): ModelSource {
-  const { store, file } = download;
-  const stored = store.kind !== 'memory';
   return {
     name: record.name,
     get downloading() {
@@ -187,29 +189,32 @@ function downloadSource(
     },
     async size() {
       if (download.total === null) await download.done;
-      return download.total ?? file.size;
+      return download.total ?? download.file.size;
     },
     async read(offset, target) {
       await download.waitFor(offset + target.length);
-      await file.read(offset, target);
+      await download.file.read(offset, target);
     },
     async accept() {
       await download.done;
+      const { store, file } = download;
       Object.assign(record, { bytes: file.size, complete: true, lastUsed: deps.now() } satisfies Partial<ModelRecord>);
       await download.save();
       file.close();
       release();
       const data = problem();
-      return { url: stored ? record.url : null, stored, problem: data && toErrorData(data) };
+      const stored = store.kind !== 'memory';
+      return { url: stored ? record.url : null, stored, problem: data?.toJSON() ?? null };
     },
     async reject(error) {
       stopper.abort();
       await download.done.catch(() => undefined);
+      const { store, file } = download;
       try {
         record.complete = false;
         if (!kFileFaults.has(error.code)) await download.save();
         file.close();
-        if (kFileFaults.has(error.code) || error.code === 'quota' || !canResume(record)) await store.remove(record);
+        if (kFileFaults.has(error.code) || !canResume(record)) await store.remove(record);
       } catch {
         // The first error is the one to report; what is left here is not complete and is written anew next time.
       }
@@ -270,6 +275,6 @@ async function keepBlob(blob: Blob, name: string, { signal, meter }: SourceConte
     await store?.remove(record).catch(() => undefined);
     const problem = toEngineError(error, 'io_error');
     if (problem.code === 'aborted') throw problem;
-    return { url: null, stored: false, problem: toErrorData(problem) };
+    return { url: null, stored: false, problem: problem.toJSON() };
   }
 }

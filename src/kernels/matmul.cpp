@@ -211,7 +211,7 @@ NUTSHELL_NOINLINE void tile(const Panel& panel, const ActTiles& x, int64_t index
     for (int t = 0; t < kTileTokens; ++t) acc[g][t] = splat_f32(0);
   const uint8_t* w = panel.codes;
   const float *pd = panel.d, *pm = panel.m;
-  const int8_t* bytes = x.bytes + index * n_slices * 128;
+  [[maybe_unused]] const int8_t* bytes = x.bytes + index * n_slices * 128;
   const int16_t* words = x.words + index * n_slices * 128;
   const float *d = x.d + index * n_slices * 4, *s = x.s + index * n_slices * 8;
   for (int64_t b = 0; b < n_slices; ++b, d += 4, s += 8) {

@@ -1,0 +1,16 @@
+// qwen2: Qwen 2 and 2.5 and DeepSeek-R1-Distill-Qwen. As llama, but q, k and v have biases and the rotary
+// embedding pairs the halves of a head.
+#include "model/decoder.h"
+
+namespace nutshell {
+namespace {
+
+void build(GraphBuilder& g, const HParams& p, const HostTensors&) {
+  build_decoder(g, p, {.rope_style = RopeStyle::half}, make_rope(p.rope));
+}
+
+}  // namespace
+
+extern const ArchDef arch_qwen2 = {"qwen2", &read_common_hparams, {}, &build};
+
+}  // namespace nutshell

@@ -40,10 +40,10 @@ NUTSHELL_NOINLINE void sum_rows(const void* rows, int64_t n, const float* coeffi
           keep == nullptr ? splat_f32(0) : wasm_f32x4_mul(load(out + h * stride + 4 * j), splat32(keep + h));
   const auto* p = static_cast<const uint8_t*>(rows);
   for (int64_t i = 0; i < n; ++i, p += kHalf ? 32 : 64, coefficients += H) {
-#pragma unroll
+    NUTSHELL_UNROLL
     for (int j = 0; j < 4; ++j) {
       const V row = load_lanes<kHalf>(p, j, mask);
-#pragma unroll
+      NUTSHELL_UNROLL
       for (int h = 0; h < H; ++h) {
         acc[h][j] = madd(row, splat32(coefficients + h), acc[h][j]);
         NUTSHELL_PIN(acc[h][j]);

@@ -126,7 +126,7 @@ NUTSHELL_INLINE void dot_bytes_quads(const uint8_t* codes, const uint8_t* low, c
                                      V (&c)[4]) {
   V n[kGroups];
   for (int g = 0; g < kGroups; ++g) c[g] = n[g] = wasm_i32x4_splat(0);
-#pragma unroll
+  NUTSHELL_UNROLL
   for (int j = 0; j < 8; ++j) {
     const V al = splat32(low + 4 * j), as = splat32(sign + 4 * j);
     for (int g = 0; g < kGroups; ++g) {
@@ -144,7 +144,7 @@ NUTSHELL_INLINE void dot_bytes_quads(const uint8_t* codes, const uint8_t* low, c
 // Q8_0 on int16: rows 4g, 4g+1 in one sum and 4g+2, 4g+3 in another, each row as two lanes added at the end.
 NUTSHELL_INLINE void dot_bytes_strict(const uint8_t* codes, const int16_t* plain, V (&c)[4]) {
   V t[kGroups], u[kGroups];
-#pragma unroll
+  NUTSHELL_UNROLL
   for (int j = 0; j < 8; ++j) {
     const V a = wasm_v128_load64_splat(plain + 4 * j);
     for (int g = 0; g < kGroups; ++g) {

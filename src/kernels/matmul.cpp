@@ -139,11 +139,11 @@ using TileSums = V[kPanelGroups][kTileTokens];
 // n chunks of int16 products.
 template <int n>
 NUTSHELL_INLINE void tile_words(const uint8_t* w, const int16_t* a, TileSums& c) {
-#pragma unroll
+  NUTSHELL_UNROLL
   for (int k = 0; k < 2 * n; ++k) {
     V wv[kPanelGroups];
     for (int g = 0; g < kPanelGroups; ++g) wv[g] = load(w + (k * kPanelGroups + g) * 16);
-#pragma unroll
+    NUTSHELL_UNROLL
     for (int t = 0; t < kTileTokens; ++t) {
       const V x = splat32(a + (k * kTileTokens + t) * 2);
       for (int g = 0; g < kPanelGroups; ++g) {
@@ -158,11 +158,11 @@ NUTSHELL_INLINE void tile_words(const uint8_t* w, const int16_t* a, TileSums& c)
 #if NUTSHELL_RELAXED
 template <int n, bool kQuads>
 NUTSHELL_INLINE void tile_bytes_run(const uint8_t* w, const int8_t* a, TileSums& c) {
-#pragma unroll
+  NUTSHELL_UNROLL
   for (int k = 0; k < n; ++k) {
     V wv[kPanelGroups];
     for (int g = 0; g < kPanelGroups; ++g) wv[g] = load(w + (k * kPanelGroups + g) * 16);
-#pragma unroll
+    NUTSHELL_UNROLL
     for (int t = 0; t < kTileTokens; ++t) {
       const V x = splat32(a + (k * kTileTokens + t) * 4);
       for (int g = 0; g < kPanelGroups; ++g) {
@@ -234,7 +234,7 @@ NUTSHELL_NOINLINE void tile(const Panel& panel, const ActTiles& x, int64_t index
       }
       pd += kPanelRows;
       pm += kPanelRows;
-#pragma unroll
+      NUTSHELL_UNROLL
       for (int t = 0; t < kTileTokens; ++t) {
         const V dx = splat32(d + t);
         for (int g = 0; g < kPanelGroups; ++g)

@@ -23,6 +23,11 @@
 
 #define NUTSHELL_INLINE inline __attribute__((always_inline))
 #define NUTSHELL_NOINLINE __attribute__((noinline))
+#ifdef __clang__
+#define NUTSHELL_UNROLL _Pragma("unroll")
+#else
+#define NUTSHELL_UNROLL _Pragma("GCC unroll 32")
+#endif
 
 #if !defined(__wasm__) || defined(__wasm_relaxed_simd__)
 #define NUTSHELL_RELAXED 1

@@ -14,6 +14,15 @@ constexpr uint64_t kMaxHeaderBytes = 128u << 20;  // Gemma's 262,144 tokens take
 constexpr uint64_t kStagingBytes = 4u << 20;      // weights pass through this much at a time
 constexpr int64_t kMaxHostTensorValues = 1u << 16;
 
+uint64_t count_parameters(const TensorIndex& tensors) {
+  uint64_t n = 0;
+  for (const TensorEntry& t : tensors.entries())
+    n += static_cast<uint64_t>(t.n_rows) * static_cast<uint64_t>(t.n_cols);
+  return n;
+}
+
+}  // namespace
+
 TensorIndex index_tensors(const GgufFile& file) {
   TensorIndex index;
   for (const GgufTensor& t : file.tensors()) {
@@ -29,15 +38,6 @@ TensorIndex index_tensors(const GgufFile& file) {
   }
   return index;
 }
-
-uint64_t count_parameters(const TensorIndex& tensors) {
-  uint64_t n = 0;
-  for (const TensorEntry& t : tensors.entries())
-    n += static_cast<uint64_t>(t.n_rows) * static_cast<uint64_t>(t.n_cols);
-  return n;
-}
-
-}  // namespace
 
 Loader::Loader(ThreadPool& pool, LoadOptions options) : pool_(pool), options_(std::move(options)) {}
 

@@ -37,6 +37,9 @@ struct ReadRequest {
   uint8_t* target = nullptr;  // valid until commit()
 };
 
+// The tensors of a file as architectures look them up.
+TensorIndex index_tensors(const GgufFile& file);
+
 class Loader {
  public:
   Loader(ThreadPool& pool, LoadOptions options);

@@ -1,0 +1,103 @@
+#include "engine/inspect.h"
+
+#include <algorithm>
+#include <map>
+
+#include "engine/loader.h"
+#include "engine/tokenizer_data.h"
+
+namespace nutshell {
+namespace {
+
+using nlohmann::json;
+
+void add_problem(json& problems, const Status& status) {
+  const json text = status.message();
+  if (!status.ok() && std::find(problems.begin(), problems.end(), text) == problems.end())
+    problems.push_back(text);  // once, though architecture and tokenizer may miss the same key
+}
+
+json string_or_null(const GgufFile& file, const char* key) {
+  const auto text = file.get_string(key);
+  return text.ok() ? json(*text) : json();
+}
+
+// Tensors, their formats and the sizes.
+void describe_tensors(const GgufFile& file, json& out) {
+  uint64_t values = 0, sized_values = 0, bytes = 0;
+  json formats = json::object(), tensors = json::array();
+  for (const GgufTensor& t : file.tensors()) {
+    const auto n = static_cast<uint64_t>(t.n_values());
+    values += n;
+    if (t.bytes > 0) {  // the size of a format that is not even known by name is not known either
+      sized_values += n;
+      bytes += t.bytes;
+    }
+    const std::string format = t.format_name();
+    json& count = formats[format];
+    count = count.is_null() ? 1 : count.get<uint64_t>() + 1;
+    json shape = json::array();
+    for (int i = 0; i < t.n_dims; ++i) shape.push_back(t.dims[static_cast<size_t>(i)]);
+    tensors.push_back({{"name", t.name}, {"shape", shape}, {"format", format}, {"bytes", t.bytes}});
+  }
+  out["parameters"] = values;
+  out["bits_per_weight"] =
+      sized_values == 0 ? json() : json(8.0 * static_cast<double>(bytes) / static_cast<double>(sized_values));
+  out["formats"] = std::move(formats);
+  out["tensors"] = std::move(tensors);
+}
+
+// One problem per format, not per tensor.
+void check_formats(const GgufFile& file, json& problems) {
+  std::map<std::string, std::vector<const GgufTensor*>> unsupported;
+  for (const GgufTensor& t : file.tensors())
+    if (!t.dtype) unsupported[t.format_name()].push_back(&t);
+  for (const auto& [format, tensors] : unsupported) {
+    const size_t more = tensors.size() - 1;
+    problems.push_back(tensors[0]->check_supported().message() +
+                       (more > 0 ? " (and " + std::to_string(more) + " more tensors)" : ""));
+  }
+}
+
+// Architecture, its parameters, and every weight it wants: the graph is built and thrown away.
+Status check_architecture(const GgufFile& file) {
+  ASSIGN_OR_RETURN(const std::string name, file.get_string("general.architecture"));
+  ASSIGN_OR_RETURN(const ArchDef* arch, find_architecture(name));
+  ASSIGN_OR_RETURN(const HParams hparams, arch->read_hparams(file));
+  const TensorIndex tensors = index_tensors(file);
+  GraphBuilder builder(tensors);
+  arch->build(builder, hparams, {});
+  const Status status = builder.finish().status();
+  return status.code() == ErrorCode::unsupported_format ? Status() : status;  // listed by check_formats
+}
+
+Status check_tokenizer(const GgufFile& file) {
+  ASSIGN_OR_RETURN(TokenizerData data, read_tokenizer_data(file));
+  return make_tokenizer(std::move(data)).status();
+}
+
+}  // namespace
+
+json inspect(const GgufFile& file) {
+  json out = {{"architecture", string_or_null(file, "general.architecture")}};
+  describe_tensors(file, out);
+  const auto tokens = file.get_strings("tokenizer.ggml.tokens");
+  out["tokenizer"] = {{"model", string_or_null(file, "tokenizer.ggml.model")},
+                      {"pre", string_or_null(file, "tokenizer.ggml.pre")},
+                      {"vocabulary", tokens.ok() ? tokens->size() : 0}};
+  json problems = json::array();
+  if (const auto parts = file.get_i64("split.count", 1); parts.ok() && *parts > 1)
+    problems.push_back("the file is one of " + std::to_string(*parts) +
+                       " parts; split models are not supported");
+  if (file.tensors().empty()) {
+    problems.push_back("the file has no tensors: it is a vocabulary, not a model");
+  } else {
+    check_formats(file, problems);
+    add_problem(problems, check_architecture(file));
+  }
+  add_problem(problems, check_tokenizer(file));
+  out["problems"] = std::move(problems);
+  return out;
+}
+
+}  // namespace nutshell

@@ -1,0 +1,19 @@
+// What a model file holds and whether it could be run, from its header alone. L5. Does not read tensor data
+// and does not judge memory (memory_plan.h does).
+#pragma once
+
+#include <nlohmann/json.hpp>
+
+#include "model/gguf.h"
+
+namespace nutshell {
+
+// {architecture, parameters, bits_per_weight, formats {name: tensors}, tensors [{name, shape, format,
+// bytes}],
+//  tokenizer {model, pre, vocabulary}, problems [text]}
+// shape is in the file's order: the contiguous extent first. What the file does not say is null.
+// problems lists all that keeps the model from being loaded; empty: it would load, memory permitting.
+// Strings come from the file and need not be valid UTF-8: dump with error_handler_t::replace.
+nlohmann::json inspect(const GgufFile& file);
+
+}  // namespace nutshell

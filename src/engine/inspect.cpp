@@ -63,6 +63,8 @@ void check_formats(const GgufFile& file, json& problems) {
 Status check_architecture(const GgufFile& file) {
   ASSIGN_OR_RETURN(const std::string name, file.get_string("general.architecture"));
   ASSIGN_OR_RETURN(const ArchDef* arch, find_architecture(name));
+  if (file.tensors().empty())
+    return {ErrorCode::missing_tensor, "the file has no tensors: it is a vocabulary, not a model"};
   ASSIGN_OR_RETURN(const HParams hparams, arch->read_hparams(file));
   const TensorIndex tensors = index_tensors(file);
   GraphBuilder builder(tensors);
@@ -89,12 +91,8 @@ json inspect(const GgufFile& file) {
   if (const auto parts = file.get_i64("split.count", 1); parts.ok() && *parts > 1)
     problems.push_back("the file is one of " + std::to_string(*parts) +
                        " parts; split models are not supported");
-  if (file.tensors().empty()) {
-    problems.push_back("the file has no tensors: it is a vocabulary, not a model");
-  } else {
-    check_formats(file, problems);
-    add_problem(problems, check_architecture(file));
-  }
+  check_formats(file, problems);
+  add_problem(problems, check_architecture(file));
   add_problem(problems, check_tokenizer(file));
   out["problems"] = std::move(problems);
   return out;

@@ -6,13 +6,12 @@
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
-#include <fstream>
-#include <nlohmann/json.hpp>
 #include <set>
 #include <string>
 #include <vector>
 
 #include "base/rng.h"
+#include "support/golden.h"
 
 using namespace nutshell;
 
@@ -24,10 +23,8 @@ std::string file_stem(DType dtype) {
   return stem;
 }
 
-nlohmann::json read_golden(DType dtype) {
-  std::ifstream file(std::string(NUTSHELL_GOLDEN_DIR) + "/quant/" + file_stem(dtype) + ".json");
-  REQUIRE(file.good());
-  return nlohmann::json::parse(file, nullptr, false);
+nlohmann::json read_format_golden(DType dtype) {
+  return test::read_golden("quant/" + file_stem(dtype) + ".json");
 }
 
 std::vector<uint8_t> from_hex(const std::string& hex) {
@@ -45,7 +42,7 @@ uint64_t fnv1a_bits(const std::vector<float>& values) {
 
 TEST_CASE("every format decodes to the bits of the gguf package") {
   for (const DTypeInfo& info : kDTypes) {
-    const nlohmann::json golden = read_golden(info.dtype);
+    const nlohmann::json golden = read_format_golden(info.dtype);
     CHECK(golden["format"] == std::string(info.name));
     CHECK(golden["block_length"] == info.block_length);
     CHECK(golden["block_bytes"] == info.block_bytes);
@@ -65,7 +62,7 @@ TEST_CASE("every format decodes to the bits of the gguf package") {
 
 TEST_CASE("all finite codes of F16 and BF16 decode to the values of the gguf package") {
   for (const DType dtype : {DType::f16, DType::bf16}) {
-    const nlohmann::json all = read_golden(dtype)["all_finite_codes"];
+    const nlohmann::json all = read_format_golden(dtype)["all_finite_codes"];
     std::vector<float> values;
     for (uint32_t code = 0; code < 65536; ++code) {
       const auto word = static_cast<uint16_t>(code);
@@ -109,6 +106,24 @@ TEST_CASE("every file of src/quant is a listed format or shared, and every forma
     found.insert(entry.path().filename().string());
   for (const DTypeInfo& info : kDTypes) wanted.insert(file_stem(info.dtype) + ".h");
   CHECK(found == wanted);
+}
+
+TEST_CASE("encoders give the bytes of the gguf package") {
+  const nlohmann::json golden = test::read_golden("encode/blocks.json");
+  REQUIRE(golden["cases"].size() >= 10);
+  for (const nlohmann::json& c : golden["cases"]) {
+    const std::vector<uint8_t> in = from_hex(c["f32"]);
+    REQUIRE(in.size() == 128);
+    float values[32];
+    std::memcpy(values, in.data(), sizeof(values));
+    for (const DTypeInfo& info : kDTypes) {
+      if (!has_encoder(info.dtype) || info.dtype == DType::f32) continue;
+      INFO(c["name"].get<std::string>() << ", " << info.name);
+      std::vector<uint8_t> got(static_cast<size_t>(row_bytes(info.dtype, 32)));
+      REQUIRE(encode_row(info.dtype, values, 32, got.data()));
+      CHECK(got == from_hex(c[std::string(info.name)]));
+    }
+  }
 }
 
 TEST_CASE("encoders stay within half a step and encode zero") {

@@ -49,6 +49,21 @@ double log_probability(std::span<const float> logits, size_t id) {
   return difference - std::log(sum);
 }
 
+// The lowest id with the largest logit, -1 when there is none above -infinity. NaN is never larger. Two plain
+// passes that compilers turn into vector code: a greedy token must not cost a pass over doubles.
+int32_t best_token(std::span<const float> logits) {
+  constexpr size_t kLanes = 16;
+  float lanes[kLanes];
+  std::fill(lanes, lanes + kLanes, -std::numeric_limits<float>::infinity());
+  size_t i = 0;
+  for (; i + kLanes <= logits.size(); i += kLanes)
+    for (size_t j = 0; j < kLanes; ++j) lanes[j] = logits[i + j] > lanes[j] ? logits[i + j] : lanes[j];
+  for (; i < logits.size(); ++i) lanes[0] = logits[i] > lanes[0] ? logits[i] : lanes[0];
+  const float best = *std::max_element(lanes, lanes + kLanes);
+  if (best == -std::numeric_limits<float>::infinity()) return -1;
+  return static_cast<int32_t>(std::find(logits.begin(), logits.end(), best) - logits.begin());
+}
+
 class Chain final : public Sampler {
  public:
   Chain(const SamplerOptions& options, int32_t n_vocab)
@@ -57,14 +72,20 @@ class Chain final : public Sampler {
   if (auto stage = make_##name##_stage(options)) stages_.push_back(std::move(stage));
 #include "sample/stages.def"
 #undef X
+    // Only the temperature stage, at 0: nothing but the largest logit matters.
+    plain_greedy_ = options.temperature == 0 && stages_.size() == 1;
   }
 
   Sampled sample(std::span<const float> logits, std::span<const int32_t> history, uint64_t index) override {
     Sampled sampled;
     if (logits.size() != n_vocab_) return sampled;
-    fill(logits);
-    for (const auto& stage : stages_) stage->apply(candidates_, history);
-    sampled.id = draw(uniform_01(seed_, index));
+    if (plain_greedy_) {
+      sampled.id = best_token(logits);
+    } else {
+      fill(logits);
+      for (const auto& stage : stages_) stage->apply(candidates_, history);
+      sampled.id = draw(uniform_01(seed_, index));
+    }
     if (sampled.id >= 0 && logprob_)
       sampled.logprob = log_probability(logits, static_cast<size_t>(sampled.id));
     return sampled;
@@ -102,6 +123,7 @@ class Chain final : public Sampler {
   size_t n_vocab_;
   uint64_t seed_;
   bool logprob_;
+  bool plain_greedy_ = false;
   std::vector<std::unique_ptr<Stage>> stages_;
   Candidates candidates_;
 };

@@ -86,8 +86,8 @@ TEST_CASE("SmolLM2 follows llama.cpp on eight prompts") {
     const std::span<const float> logits = last_logits(*model, tokens, 0);
     for (const char* reference : {"q8", "f32"}) {
       const Distance d = distance(logits, prompt["after_prompt"], reference);
-      MESSAGE(name, " after the prompt, against ", reference, ": largest difference ", d.largest, ", rms ",
-              d.rms, ", cosine ", d.cosine);
+      MESSAGE(name, " after the prompt, against ", std::string(reference), ": largest difference ", d.largest,
+              ", rms ", d.rms, ", cosine ", d.cosine);
       CHECK(d.largest < tolerance[reference]["largest_difference"].get<double>());
       CHECK(d.rms < tolerance[reference]["rms_difference"].get<double>());
       CHECK(d.cosine > tolerance[reference]["cosine"].get<double>());

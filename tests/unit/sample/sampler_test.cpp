@@ -147,6 +147,19 @@ TEST_CASE("sampler: greedy takes the best, the lower id among equals, whatever t
   CHECK(sample_once(o, {-5}).logprob == 0.0);
 }
 
+TEST_CASE("sampler: greedy finds the best at every place of every length") {
+  SamplerOptions o;
+  o.temperature = 0;
+  for (size_t n = 1; n < 70; ++n)
+    for (size_t best = 0; best < n; ++best) {
+      std::vector<float> logits(n, -3.0f);
+      for (size_t i = 0; i < n; i += 5) logits[i] = std::numeric_limits<float>::quiet_NaN();
+      logits[best] = -1.0f;
+      logits[n - 1] = -1.0f;  // a tie with the last one
+      REQUIRE(sample_once(o, logits).id == static_cast<int32_t>(best));
+    }
+}
+
 TEST_CASE("top_k: keeps exactly k, lower ids at a tie, and the kept ones in proportion") {
   SamplerOptions o = plain();
   o.top_k = 3;

@@ -80,7 +80,7 @@ export class Notices {
 
   #card({ code, message, advice, ways }: Problem): HTMLElement {
     const buttons = ways.map((way, index) => h('button', { type: 'button', class: index === 0 ? 'button' : 'button quiet', onclick: () => this.ways[way]() }, kWayNames[way]));
-    const text = message.charAt(0).toUpperCase() + message.slice(1);
+    const text = /^[a-z]+:/.test(message) ? message : message.charAt(0).toUpperCase() + message.slice(1); // not of an address
     return h('div', { class: 'card error', role: 'alert', 'data-testid': 'error', 'data-code': code },
       h('div', { class: 'row' }, h('p', { class: 'card-title' }, text), iconButton('close', 'Dismiss', this.onDismiss)),
       h('p', { class: 'card-note' }, advice), h('div', { class: 'row ways' }, ...buttons));

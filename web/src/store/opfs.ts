@@ -20,6 +20,23 @@ type SyncFileHandle = FileSystemFileHandle & {
   createSyncAccessHandle(options?: { mode: 'read-only' | 'readwrite' | 'readwrite-unsafe' }): Promise<SyncHandle>;
 };
 
+/** Handles with a call under way, so that they cannot be collected before its answer: see holding(). */
+const inUse = new Set<{ handle: object }>();
+
+/**
+ * The result of a call on a handle, with the handle kept alive meanwhile. Chromium never answers a call whose handle was
+ * garbage-collected while it was under way (seen in version 156: a download stood still at a record in one of five loads).
+ */
+async function holding<H extends object, T>(handle: H, call: (handle: H) => Promise<T>): Promise<T> {
+  const entry = { handle };
+  inUse.add(entry);
+  try {
+    return await call(handle);
+  } finally {
+    inUse.delete(entry);
+  }
+}
+
 /** Reads into wasm memory; a browser that refuses shared memory gets a small buffer in between. */
 function readInto(handle: SyncHandle, offset: number, target: Uint8Array): void {
   let done = 0;
@@ -106,7 +123,7 @@ export class OpfsStore implements ModelStore {
       if (!('createSyncAccessHandle' in FileSystemFileHandle.prototype) && typeof window === 'undefined') {
         throw new Error('this browser cannot write files from a worker');
       }
-      return new OpfsStore(await root.getDirectoryHandle(kFolder, { create: true }));
+      return new OpfsStore(await holding(root, (handle) => handle.getDirectoryHandle(kFolder, { create: true })));
     } catch (cause) {
       throw new EngineError('storage_denied', undefined, { cause });
     }
@@ -118,12 +135,14 @@ export class OpfsStore implements ModelStore {
   }
 
   async list(): Promise<ModelRecord[]> {
-    const records: ModelRecord[] = [];
-    for await (const name of (this.folder as unknown as { keys(): AsyncIterable<string> }).keys()) {
-      const record = name.endsWith('.json') ? await this.readRecord(name) : null;
-      if (record) records.push(record);
-    }
-    return records;
+    return holding(this.folder, async (folder) => {
+      const records: ModelRecord[] = [];
+      for await (const name of (folder as unknown as { keys(): AsyncIterable<string> }).keys()) {
+        const record = name.endsWith('.json') ? await this.readRecord(name) : null;
+        if (record) records.push(record);
+      }
+      return records;
+    });
   }
 
   async save(record: ModelRecord): Promise<void> {
@@ -143,7 +162,7 @@ export class OpfsStore implements ModelStore {
   async remove(record: ModelRecord): Promise<void> {
     for (const name of [`${record.id}.gguf`, `${record.id}.json`]) {
       try {
-        await this.folder.removeEntry(name);
+        await holding(this.folder, (folder) => folder.removeEntry(name));
       } catch (error) {
         if ((error as Error).name === 'NotFoundError') continue;
         throw new EngineError('busy', `${record.name} cannot be deleted now`, {
@@ -156,9 +175,10 @@ export class OpfsStore implements ModelStore {
 
   async openRead(record: ModelRecord): Promise<ByteReader> {
     try {
-      const file = (await this.folder.getFileHandle(`${record.id}.gguf`)) as SyncFileHandle;
-      const handle = await file.createSyncAccessHandle({ mode: 'read-only' }).catch(() => null);
-      return handle ? new OpfsFile(handle) : new BlobReader(await file.getFile());
+      return await holding(await this.file(`${record.id}.gguf`), async (file) => {
+        const handle = await file.createSyncAccessHandle({ mode: 'read-only' }).catch(() => null);
+        return handle ? new OpfsFile(handle) : new BlobReader(await file.getFile());
+      });
     } catch (error) {
       throw toEngineError(error, 'io_error');
     }
@@ -173,10 +193,13 @@ export class OpfsStore implements ModelStore {
     return quota === undefined || usage === undefined ? null : quota - usage;
   }
 
+  private file(name: string, options?: FileSystemGetFileOptions): Promise<SyncFileHandle> {
+    return holding(this.folder, (folder) => folder.getFileHandle(name, options)) as Promise<SyncFileHandle>;
+  }
+
   private async openHandle(name: string): Promise<SyncHandle> {
     try {
-      const file = (await this.folder.getFileHandle(name, { create: true })) as SyncFileHandle;
-      return await file.createSyncAccessHandle();
+      return await holding(await this.file(name, { create: true }), (file) => file.createSyncAccessHandle());
     } catch (error) {
       throw toEngineError(error, 'io_error');
     }
@@ -184,7 +207,7 @@ export class OpfsStore implements ModelStore {
 
   private async readRecord(name: string): Promise<ModelRecord | null> {
     try {
-      const text = await (await (await this.folder.getFileHandle(name)).getFile()).text();
+      const text = await holding(await this.file(name), async (handle) => (await handle.getFile()).text());
       const record = JSON.parse(text) as Partial<ModelRecord>;
       const valid = record.id && `${record.id}.json` === name && typeof record.url === 'string';
       return valid ? (record as ModelRecord) : null;

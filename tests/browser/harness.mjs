@@ -123,9 +123,10 @@ export async function inWorld(options, work) {
     closers.unshift(() => context.close());
     context.setDefaultTimeout(15_000);
     const broken = watchRules(context, server);
-    await work({ context, server, folder, page: context.pages()[0] ?? (await context.newPage()) });
+    const note = await work({ context, server, folder, page: context.pages()[0] ?? (await context.newPage()) });
     await Promise.all(context.pages().map((page) => page.evaluate(() => 0).catch(() => 0))); // let late reports arrive
     equal(broken, [], 'rules broken');
+    return note;
   } finally {
     for (const close of closers) await close().catch((error) => console.error(`  (cleaning up: ${error.message})`));
   }

@@ -1,7 +1,7 @@
 // Stories of memory: a model that is disposed gives everything back.
 
 import { readFile } from 'node:fs/promises';
-import { check, equal } from '../harness.mjs';
+import { check, until } from '../harness.mjs';
 
 const kCycles = 20;
 const kBase = 3; // by then every cache of the browser has been filled once
@@ -42,7 +42,7 @@ async function loadAndDispose({ app, page, context }) {
     await page.waitForTimeout(250);
     sizes.push(await residentBytes(pid));
   }
-  equal(page.workers().length, 0, 'workers left');
+  await until(() => page.workers().length === 0, 'all workers to end', 5000).catch((error) => check(false, `${error.message}: ${page.workers().map((w) => w.url())}`));
   const [base, last] = [sizes[kBase - 1], sizes[kCycles - 1]];
   const numbers = `(${(base / 1e6).toFixed(0)} MB after cycle ${kBase}, ${(last / 1e6).toFixed(0)} MB after cycle ${kCycles})`;
   check(last <= 1.1 * base, `memory grows: ${numbers} ${sizes.map((s) => Math.round(s / 1e6))}`);

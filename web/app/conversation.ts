@@ -127,12 +127,13 @@ export class Conversation {
   }
 
   #pieces(engine: Engine, abort: AbortController): AsyncIterable<string> {
-    const { system, temperature, topK, topP, minP, maxTokens, seed } = this.settings();
+    const { system, seed, temperature, topK, topP, minP, repetitionPenalty, maxTokens } = this.settings();
     const options: GenerateOptions = {
       temperature,
       topK,
       topP,
       minP,
+      repetitionPenalty,
       maxTokens,
       seed: seed ?? crypto.getRandomValues(new Uint32Array(1))[0] ?? 0,
       signal: abort.signal,

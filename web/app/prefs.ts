@@ -10,6 +10,7 @@ export interface Settings {
   topK: number;
   topP: number;
   minP: number;
+  repetitionPenalty: number;
   maxTokens: number;
   seed: number | null; // null: a new one for every answer
   contextSize: number | null; // null: the engine's default; used at the next load
@@ -33,6 +34,7 @@ export const kDefaults: Settings = {
   topK: 40,
   topP: 0.9,
   minP: 0.05,
+  repetitionPenalty: 1.1, // small models fall into loops without it
   maxTokens: 1024,
   seed: null,
   contextSize: null,

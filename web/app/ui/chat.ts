@@ -105,7 +105,7 @@ export class ChatList implements ChatView {
     if (note?.stopped === 'limit') words.push('stopped at the length limit');
     if (note?.tokens) words.push(`${note.tokens} token${note.tokens === 1 ? '' : 's'}`);
     if (note?.tokensPerSecond) words.push(`${note.tokensPerSecond.toFixed(1)} per second`);
-    if (note?.cachedTokens) words.push(`${note.cachedTokens} of the prompt remembered`);
+    if (note?.cachedTokens) words.push(`${note.cachedTokens} reused`);
     return [copy, this.#again, h('span', { class: 'note' }, words.join(' · '))];
   }
 }

@@ -4,7 +4,7 @@ import { type Settings, kDefaults } from '../prefs.ts';
 import { byId, h, iconButton } from './dom.ts';
 
 interface NumberField {
-  key: 'temperature' | 'topK' | 'topP' | 'minP' | 'maxTokens' | 'seed' | 'contextSize';
+  key: 'temperature' | 'topK' | 'topP' | 'minP' | 'repetitionPenalty' | 'maxTokens' | 'seed' | 'contextSize';
   label: string;
   hint: string;
   min: number;
@@ -17,6 +17,7 @@ const kFields: NumberField[] = [
   { key: 'topP', label: 'Top-p', hint: 'Keep the likeliest words up to this share; 1 is off', min: 0.01, max: 1, step: 0.01 },
   { key: 'topK', label: 'Top-k', hint: 'Keep this many words; 0 is off', min: 0, max: 1000, step: 1 },
   { key: 'minP', label: 'Min-p', hint: 'Drop words this much rarer than the likeliest; 0 is off', min: 0, max: 1, step: 0.01 },
+  { key: 'repetitionPenalty', label: 'Repetition penalty', hint: 'Makes words that were said less likely; 1 is off', min: 0.5, max: 2, step: 0.05 },
   { key: 'maxTokens', label: 'Longest answer', hint: 'In tokens', min: 1, max: 32768, step: 1 },
   { key: 'seed', label: 'Seed', hint: 'Empty: a new one for every answer', min: 0, max: 4294967295, step: 1 },
   { key: 'contextSize', label: 'Context', hint: 'Tokens the model can look back on; used at the next load', min: 64, max: 131072, step: 1 },

@@ -18,6 +18,8 @@ const kFlags = ['--no-sandbox', '--disable-quic', '--no-first-run', '--disable-b
 
 export const kModel = process.env.NUTSHELL_MODEL_SMOLLM2 ?? '';
 export const kModelName = path.basename(kModel);
+// SmolLM2-135M-Instruct Q4_1, the file that scripts/model smollm2 fetches; the page checks it while it downloads.
+const kModelHash = 'b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53';
 
 export function check(condition, message) {
   if (!condition) throw new Error(message);
@@ -81,7 +83,7 @@ export class Server {
 
   async start() {
     const { size } = await stat(kModel);
-    const models = [{ name: kModelName, path: kModel, bytes: size, default: true }];
+    const models = [{ name: kModelName, path: kModel, bytes: size, sha256: kModelHash, default: true }];
     this.#server = await createAppServer({ root: this.root, isolation: this.isolation, models });
     this.#server.on('request', ({ url, headers }) => this.log.push({ url, range: headers.range ?? '' }));
     await new Promise((resolve, reject) => this.#server.once('error', reject).listen(this.port, '127.0.0.1', resolve));

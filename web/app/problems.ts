@@ -18,7 +18,6 @@ export function addressProblem(text: string): Problem | null {
   } catch {
     return { code: 'bad_address', during: 'load', message: `“${text}” is not an address.`, advice: 'Write it like https://host/model.gguf, or open a file.', ways: ['file', 'pick'] };
   }
-  if (url.protocol === 'stored:') return null; // a local file that was kept on this device
   if (url.protocol !== 'http:' && url.protocol !== 'https:')
     return { code: 'bad_address', during: 'load', message: `Addresses of the kind “${url.protocol}” cannot be loaded.`, advice: 'Use an http or https address, or open a file.', ways: ['file', 'pick'] };
   if (url.origin === location.origin || allowedOrigins().includes(url.origin)) return null;

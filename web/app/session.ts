@@ -1,7 +1,7 @@
 // Owns the engine: loading, cancelling, replacing, the ways out of a failed load. A model that answers is kept until
 // its successor is ready, so a failed load leaves the page as it was. Knows nothing of the DOM.
 
-import { type Engine, type LoadOptions, type LoadProgress, Nutshell } from '../src/index.ts';
+import { type Engine, type LoadOptions, type LoadProgress, Nutshell, listModels } from '../src/index.ts';
 import { addressProblem, describe, isAbort, noTemplateProblem } from './problems.ts';
 import { type Settings, storageDenied, writeModel } from './prefs.ts';
 import type { AppState, Problem, Progress, Store } from './state.ts';
@@ -51,12 +51,12 @@ export class Session {
   async load(request: LoadRequest): Promise<boolean> {
     this.cancel();
     this.#last = request;
-    const problem = typeof request.source === 'string' ? addressProblem(request.source) : null;
-    if (problem) return this.#fail(problem);
     const abort = new AbortController();
     this.#abort = abort;
     this.store.set({ phase: 'loading', problem: null, progress: firstProgress(request.name) });
     try {
+      const refused = await refusal(request.source);
+      if (refused) return this.#settle(abort, refused);
       const engine = await Nutshell.load(request.source, this.#options(request, abort));
       if (abort.signal.aborted) {
         await engine.dispose();
@@ -132,6 +132,14 @@ export class Session {
       ...(request.keep ? { keep: true } : {}),
     };
   }
+}
+
+/** Why a source may not be loaded, if so. What is on this device needs no address that this page may fetch from. */
+async function refusal(source: string | File): Promise<Problem | null> {
+  const problem = typeof source === 'string' ? addressProblem(source) : null;
+  if (!problem) return null;
+  const here = await listModels().catch(() => []);
+  return here.some(({ url, complete }) => complete && url === source) ? null : problem;
 }
 
 function firstProgress(name: string): Progress {

@@ -77,6 +77,7 @@ export default defineConfig({
   base: './',
   publicDir: kPublicFolder,
   plugins: [shell()],
+  define: { __NUTSHELL_VERSION__: JSON.stringify(JSON.parse(readFileSync(here('./package.json'), 'utf8')).version) },
   worker: { format: 'es', rolldownOptions: { output: { entryFileNames: 'worker-[hash].js' } } },
   build: {
     outDir: here('./dist'),
@@ -88,6 +89,7 @@ export default defineConfig({
       preserveEntrySignatures: 'exports-only',
       input: {
         app: here('./app/index.html'),
+        bench: here('./app/bench/index.html'),
         index: here('./src/index.ts'),
         sw: here('./app/sw.ts'),
       },

@@ -20,7 +20,7 @@ interface Served {
 }
 
 /** Reads `models.json`: `{default, models: [{name, url, bytes, sha256}]}`; only `url` (or `name`) is needed. */
-function parseServed(value: unknown): { models: Served[]; standard: Served | null } {
+function parseServed(value: unknown, base: string): { models: Served[]; standard: Served | null } {
   const root = (typeof value === 'object' && value !== null ? value : {}) as { models?: unknown; default?: unknown };
   const list: unknown[] = Array.isArray(value) ? value : Array.isArray(root.models) ? root.models : [];
   const models: Served[] = [];
@@ -29,14 +29,14 @@ function parseServed(value: unknown): { models: Served[]; standard: Served | nul
     const name = typeof entry?.['name'] === 'string' ? entry['name'] : undefined;
     const address = typeof entry?.['url'] === 'string' ? entry['url'] : name && `models/${name}`;
     if (!address) continue;
-    const url = new URL(address, document.baseURI);
+    const url = new URL(address, base);
     const sha256 = typeof entry?.['sha256'] === 'string' ? { sha256: entry['sha256'] } : {};
     const bytes = Number(entry?.['bytes'] ?? entry?.['size'] ?? 0) || 0;
     models.push({ name: name ?? decodeURIComponent(url.pathname.split('/').pop() ?? ''), url: url.href, bytes, ...sha256 });
   }
   const marked = list.findIndex((item) => (item as { default?: unknown } | null)?.default === true);
   const wanted = typeof root.default === 'string' ? root.default : '';
-  const named = models.find((m) => m.name === wanted || (wanted !== '' && m.url === new URL(wanted, document.baseURI).href));
+  const named = models.find((m) => m.name === wanted || (wanted !== '' && m.url === new URL(wanted, base).href));
   return { models, standard: named ?? models[marked] ?? models[0] ?? null };
 }
 
@@ -44,12 +44,15 @@ export class Catalog {
   #served: Served[] = [];
   standard: LoadRequest | null = null;
 
+  /** `base`: the address of the app's folder. */
+  constructor(private readonly base: string = document.baseURI) {}
+
   /** Asks the server once. A missing or broken list is an empty one. */
   async fetchServed(): Promise<void> {
     try {
-      const response = await fetch(new URL('models.json', document.baseURI), { cache: 'no-cache' });
+      const response = await fetch(new URL('models.json', this.base), { cache: 'no-cache' });
       if (!response.ok) return;
-      const { models, standard } = parseServed(await response.json());
+      const { models, standard } = parseServed(await response.json(), this.base);
       this.#served = models;
       this.standard = standard && requestOf(standard);
     } catch {

@@ -35,6 +35,8 @@ const kPatienceMs = 2500; // how long a slow network may delay the opening of th
 
 const absolute = (path: string): string => new URL(path, scope.registration.scope).href;
 const kPage = absolute('index.html');
+const kBench = absolute('bench/index.html'); // a page on its own; always the one of this build
+const kBenchAddresses = new Set([absolute('bench'), absolute('bench/'), kBench]);
 const kFiles = new Set(kShell.files.map(absolute));
 
 async function install(): Promise<void> {
@@ -105,6 +107,7 @@ function answer(event: AskEvent): void {
   const url = request.url.split(/[?#]/)[0] ?? '';
   if (request.mode === 'navigate') {
     if (url === absolute('./') || url === kPage) event.respondWith(page(event));
+    else if (kBenchAddresses.has(url)) event.respondWith(shellFile(new Request(kBench)));
   } else if (kFiles.has(url)) {
     event.respondWith(shellFile(request));
   } else if (url === absolute('models.json')) {

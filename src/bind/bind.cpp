@@ -34,6 +34,13 @@ std::string create(int threads) {
   return text_of({{"ok", true}, {"threads", g_engine->n_threads()}});
 }
 
+// Frees the engine and joins its threads: a worker whose threads are asleep in a wait is ended by browsers only after
+// seconds, with all the memory of the module.
+std::string destroy() {
+  g_engine.reset();
+  return text_of({{"ok", true}});
+}
+
 // What the heap can still grow to, so that a model that cannot fit is refused before anything is allocated.
 uint64_t available_bytes() { return emscripten_get_heap_max() - emscripten_get_heap_size(); }
 
@@ -86,6 +93,7 @@ std::string generate_end() {
 EMSCRIPTEN_BINDINGS(nutshell) {
   emscripten::function("version", &version);
   emscripten::function("create", &create);
+  emscripten::function("destroy", &destroy);
   emscripten::function("loadBegin", &load_begin);
   emscripten::function("loadNext", &load_next);
   emscripten::function("loadCommit", &load_commit);

@@ -254,6 +254,26 @@ describe('dispose', () => {
     expect(world.workers[0]!.terminated).toBe(true);
   });
 
+  test("the engine's threads are ended before the worker, also after a failed load", async () => {
+    const world = new FakeWorld();
+    await (await world.load()).dispose();
+    expect(world.lastCore.calls.at(-1)).toBe('destroy');
+    world.core = { failAt: { bytes: 1000, error: { code: 'bad_version', message: 'x' } } };
+    await failure(world.load());
+    expect(world.lastCore.calls.at(-1)).toBe('destroy');
+  });
+
+  test('a worker that does not answer is ended all the same', async () => {
+    const world = new FakeWorld();
+    const engine = await world.load();
+    const worker = world.workers[0]!;
+    worker.postMessage = () => undefined;
+    const open = failure(engine.tokenize('x'));
+    await engine.dispose();
+    expect((await open).code).toBe('disposed');
+    expect(worker.terminated).toBe(true);
+  });
+
   test('20 loads and disposals leave no worker', async () => {
     const world = new FakeWorld();
     for (let cycle = 0; cycle < 20; cycle++) await (await world.load()).dispose();

@@ -8,6 +8,7 @@ import type { Decision } from './platform.ts';
 export interface CoreModule {
   readonly wasmMemory: { readonly buffer: ArrayBufferLike };
   create(threads: number): string;
+  destroy(): string;
   version(): string;
   loadBegin(json: string): string;
   loadNext(): string;
@@ -90,6 +91,16 @@ export class Core {
   /** The bytes [pointer, pointer + length) of the heap, valid until the next call of the core. */
   heap(pointer: number, length: number): Uint8Array {
     return new Uint8Array(this.module.wasmMemory.buffer, pointer, length);
+  }
+
+  /** Frees the engine and ends its threads; every later call fails. Never throws. */
+  destroy(): void {
+    try {
+      this.call('destroy');
+    } catch {
+      // A module that has trapped is ended with its worker.
+    }
+    this.broken ??= new EngineError('disposed');
   }
 
   loadBegin(request: { fileBytes: number; contextSize?: number; memoryLimit?: number; name: string }): void {

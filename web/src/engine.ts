@@ -64,7 +64,7 @@ export class Engine {
 
   /** Ends the worker and frees all memory. Open calls reject with `disposed`. May be called twice. */
   async dispose(): Promise<void> {
-    this.client.close(new EngineError('disposed'));
+    await this.client.close();
   }
 
   private async *run(prompt: Prompt, options: GenerateOptions): AsyncGenerator<string, void, void> {
@@ -183,7 +183,7 @@ export async function load(
   }
   let timer: ReturnType<typeof setTimeout> | undefined;
   const onAbort = () => {
-    timer = setTimeout(() => client.close(abortError(signal)), kAbortGraceMs);
+    timer = setTimeout(() => void client.close(abortError(signal)), kAbortGraceMs);
   };
   signal?.addEventListener('abort', onAbort, { once: true });
   try {
@@ -194,7 +194,7 @@ export async function load(
     throwIfAborted(signal);
     return new Engine(client, info);
   } catch (error) {
-    client.close();
+    await client.close();
     throw error;
   } finally {
     signal?.removeEventListener('abort', onAbort);

@@ -27,16 +27,17 @@ export class Session implements Handlers {
   private coreInfo: CoreInfo | null = null;
   private chatTemplate: ChatTemplate | null = null;
   private running = false;
+  private starting: Promise<Core> | null = null;
 
   constructor(private readonly deps: SessionDeps) {}
 
   load = async (request: Request<'load'>, { signal, emit }: HandlerContext<'load'>): Promise<EngineInfo> => {
-    if (this.core) throw new EngineError('busy', 'this worker holds a model already');
+    if (this.starting) throw new EngineError('busy', 'this worker has its model already');
     const decision = decide(this.deps.capabilities(), request);
     const meter = new Meter(emit);
     meter.update('start', 0, null);
     // The module starts while the server answers; its failure is reported once it is needed.
-    const starting = this.deps.startCore(decision);
+    const starting = (this.starting = this.deps.startCore(decision));
     starting.catch(() => undefined);
     const source = await openSource(request, { signal, meter }, this.deps);
     let outcome: Outcome;
@@ -86,6 +87,12 @@ export class Session implements Handlers {
 
   detokenize = ({ ids }: Request<'detokenize'>): Calls['detokenize']['reply'] => {
     return { text: this.loaded().core.detokenize(ids) };
+  };
+
+  close = async (): Promise<Record<string, never>> => {
+    this.core = null;
+    (await this.starting?.catch(() => null))?.destroy();
+    return {};
   };
 
   private loaded(): { core: Core; info: CoreInfo } {

@@ -43,6 +43,8 @@ export class FakeCore implements CoreModule {
     return {};
   });
 
+  destroy = () => this.answer('destroy', () => ({}));
+
   version = () => this.answer('version', () => ({ version: '0' }));
 
   loadBegin = (json: string) => this.answer('loadBegin', () => {

@@ -28,6 +28,7 @@ export class RpcClient {
   private readonly pending = new Map<number, Pending>();
   private nextId = 1;
   private dead: EngineError | null = null;
+  private closing: Promise<void> | null = null;
 
   constructor(private readonly worker: WorkerLike) {
     worker.onmessage = (event) => this.receive(event.data as FromWorker);
@@ -54,9 +55,26 @@ export class RpcClient {
     return promise.finally(() => signal?.removeEventListener('abort', abort));
   }
 
-  /** Ends the worker; every open and later call rejects with `error`. */
-  close(error: EngineError = new EngineError('disposed')): void {
-    this.die(error);
+  /**
+   * Ends the worker; every open and later call rejects with `error` at once. The worker may first put its things in order
+   * (threads that are asleep would keep its memory for seconds): resolves when it is terminated, `graceMs` later at most.
+   */
+  close(error: EngineError = new EngineError('disposed'), graceMs = 1000): Promise<void> {
+    this.closing ??= this.dead ? Promise.resolve() : this.retire(error, graceMs);
+    return this.closing;
+  }
+
+  private async retire(error: EngineError, graceMs: number): Promise<void> {
+    const calls = [...this.pending.values()];
+    this.pending.clear();
+    let timer: ReturnType<typeof setTimeout> | undefined;
+    const late = new Promise<void>((resolve) => (timer = setTimeout(resolve, graceMs)));
+    const closed = this.call('close', {}).then(() => undefined, () => undefined);
+    this.dead = error;
+    for (const call of calls) call.reject(error);
+    await Promise.race([closed, late]);
+    clearTimeout(timer);
+    this.worker.terminate();
   }
 
   private receive(message: FromWorker): void {

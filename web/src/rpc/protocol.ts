@@ -29,6 +29,8 @@ export interface Calls {
   run: { request: RunRequest; reply: { timings: Timings; memoryBytes: number }; event: RunEvent };
   render: { request: { messages: ChatMessage[] }; reply: { text: string }; event: never };
   tokenize: { request: { text: string; special: boolean }; reply: { ids: number[] }; event: never };
+  /** Frees what the worker holds and ends its threads, so that it can be terminated at once. */
+  close: { request: Record<string, never>; reply: Record<string, never>; event: never };
   detokenize: { request: { ids: number[] }; reply: { text: string }; event: never };
 }
 

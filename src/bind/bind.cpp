@@ -34,8 +34,8 @@ std::string create(int threads) {
   return text_of({{"ok", true}, {"threads", g_engine->n_threads()}});
 }
 
-// Frees the engine and joins its threads: a worker whose threads are asleep in a wait is ended by browsers only after
-// seconds, with all the memory of the module.
+// Frees the engine and joins its threads: a worker whose threads are asleep in a wait is ended by browsers
+// only after seconds, with all the memory of the module.
 std::string destroy() {
   g_engine.reset();
   return text_of({{"ok", true}});

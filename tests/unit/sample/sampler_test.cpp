@@ -121,6 +121,29 @@ TEST_CASE("sampler: draws follow the softmax, and the log-probability is that of
   CHECK(sample_once(hot, kLogits).logprob == 0.0);
 }
 
+TEST_CASE("sampler: each draw is where its random number falls among the probabilities at that temperature") {
+  for (const double temperature : {0.3, 1.0, 1.7}) {
+    SamplerOptions o = plain();
+    o.temperature = temperature;
+    o.seed = 99;
+    std::vector<double> scaled;
+    for (float l : kLogits) scaled.push_back(double{l} / temperature);
+    const std::vector<double> p = softmax(scaled);
+    for (uint64_t i = 0; i < 5000; ++i) {
+      const double u = uniform_01(o.seed, i);
+      double sum = 0;
+      size_t expected = 0;
+      bool near_edge = false;  // closer to a border than rounding could move it
+      for (size_t id = 0; id < p.size(); ++id) {
+        sum += p[id];
+        near_edge = near_edge || std::abs(sum - u) < 1e-12;
+        if (sum <= u) expected = id + 1;
+      }
+      if (!near_edge) CHECK(sample_once(o, kLogits, {}, i).id == static_cast<int32_t>(expected));
+    }
+  }
+}
+
 TEST_CASE("sampler: a seed gives the same tokens, another seed others, each index its own") {
   SamplerOptions o = plain();
   o.seed = 7;

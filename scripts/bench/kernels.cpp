@@ -2,8 +2,9 @@
 // it, natively and as wasm under node. One JSON line per measurement: best of many short rounds, so that a
 // machine that is shared does not spoil the number, next to the roofline measured in the same run.
 //
-// usage: kernels THREADS [roofline|matvec|matmul|attention|model|all] [ROUNDS]
+// usage: kernels THREADS [roofline|matvec|matmul|small|model|smollm2|hot|qwen|all] [ROUNDS]
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <cmath>
 #include <cstdio>
@@ -94,7 +95,7 @@ std::vector<float> random_values(int64_t n) {
 void roofline(ThreadPool& pool) {
   AlignedBytes bytes(96 << 20);
   std::memset(bytes.data(), 1, 96 << 20);
-  volatile int32_t sink = 0;
+  std::atomic<int32_t> sink{0};
   const Times t = time_of([&] {
     pool.run([&](Worker& w) {
       const auto [begin, end] = w.share(96 << 20, 256);
@@ -207,6 +208,16 @@ void small_ops() {
          time_of(hundred([&] { gated_activation(Gate::silu, x.data(), w.data(), 1536, y.data()); })));
 }
 
+void barriers(ThreadPool& pool) {
+  const Times t = time_of([&] {
+    pool.run([](Worker& w) {
+      for (int i = 0; i < 1000; ++i) w.barrier();
+    });
+  });
+  std::printf("{\"op\":\"barrier\",\"flavour\":\"%s\",\"threads\":%d,\"us\":%.3f,\"median\":%.3f}\n",
+              flavour(), pool.n_threads(), t.best * 1e3, t.median * 1e3);
+}
+
 // A decoder of the llama shape with random weights.
 struct Shape {
   const char* name;
@@ -302,6 +313,10 @@ void model(ThreadPool& pool, const Shape& s, Dot dot) {
 
 constexpr Shape kSmol = {"smollm2-135m", 30,    576,         9,           3,          64,
                          1536,           49152, DType::q4_1, DType::q8_0, DType::q4_1};
+// Two of SmolLM2's layers and a small head: stays in the cache, so it shows the price of everything but
+// memory.
+constexpr Shape kHot = {"smollm2-2-layers", 2,           576,        9, 3, 64, 1536, 1024,
+                        DType::q4_1,        DType::q8_0, DType::q4_1};
 constexpr Shape kQwen = {"qwen-1.5b-shaped", 28,          1536,       12, 2, 128, 8960, 32768,
                          DType::q4_k,        DType::q6_k, DType::q6_k};
 
@@ -319,8 +334,13 @@ int main(int argc, char** argv) {
     matvecs(576, 1536, true);
   }
   if (all || what == "matmul") matmuls(576, 1536, 128);
-  if (all || what == "small") small_ops();
-  if (all || what == "model" || what == "smollm2")
+  if (all || what == "small") {
+    barriers(pool);
+    small_ops();
+  }
+  if (all || what == "model")
     for (Dot dot : all_dots()) model(pool, kSmol, dot);
+  if (what == "smollm2") model(pool, kSmol, best_dot());
+  if (all || what == "hot") model(pool, kHot, best_dot());
   if (what == "qwen") model(pool, kQwen, best_dot());
 }

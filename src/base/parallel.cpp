@@ -46,13 +46,25 @@ void futex_wake_all(std::atomic<uint32_t>& value) {
 #endif
 }
 
+// How many threads sleep or are about to. Waking costs a call into the browser (several microseconds), so it
+// is done only when someone sleeps. Sequentially consistent on both sides: either the waker sees the sleeper,
+// or the sleeper's futex sees the new value.
+std::atomic<uint32_t> sleepers{0};
+
+void set_and_wake(std::atomic<uint32_t>& value, uint32_t now) {
+  value.store(now, std::memory_order_seq_cst);
+  if (sleepers.load(std::memory_order_seq_cst) != 0) futex_wake_all(value);
+}
+
 // Waits until value differs from old.
 void wait_while_equal(std::atomic<uint32_t>& value, uint32_t old) {
   for (int i = 0; i < kSpins; ++i) {
     if (value.load(std::memory_order_acquire) != old) return;
     cpu_relax();
   }
-  while (value.load(std::memory_order_acquire) == old) futex_wait(value, old);
+  sleepers.fetch_add(1, std::memory_order_seq_cst);
+  while (value.load(std::memory_order_seq_cst) == old) futex_wait(value, old);
+  sleepers.fetch_sub(1, std::memory_order_seq_cst);
 }
 
 }  // namespace
@@ -101,16 +113,14 @@ void* ThreadPool::thread_main(void* argument) {
 
 ThreadPool::~ThreadPool() {
   state_->stopping.store(true, std::memory_order_release);
-  state_->run_generation.fetch_add(1, std::memory_order_acq_rel);
-  futex_wake_all(state_->run_generation);
+  set_and_wake(state_->run_generation, state_->run_generation.load(std::memory_order_relaxed) + 1);
   for (pthread_t id : state_->threads) pthread_join(id, nullptr);
 }
 
 void ThreadPool::run(const std::function<void(Worker&)>& fn) {
   state_->fn = &fn;
   if (n_threads_ > 1) {
-    state_->run_generation.fetch_add(1, std::memory_order_acq_rel);
-    futex_wake_all(state_->run_generation);
+    set_and_wake(state_->run_generation, state_->run_generation.load(std::memory_order_relaxed) + 1);
   }
   Worker worker;
   worker.pool_ = this;
@@ -125,8 +135,7 @@ void ThreadPool::barrier() {
   const uint32_t generation = s.barrier_generation.load(std::memory_order_acquire);
   if (s.arrived.fetch_add(1, std::memory_order_acq_rel) == n_threads_ - 1) {
     s.arrived.store(0, std::memory_order_relaxed);
-    s.barrier_generation.store(generation + 1, std::memory_order_release);
-    futex_wake_all(s.barrier_generation);
+    set_and_wake(s.barrier_generation, generation + 1);
   } else {
     wait_while_equal(s.barrier_generation, generation);
   }

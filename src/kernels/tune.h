@@ -5,7 +5,7 @@
 
 namespace nutshell {
 
-// The fastest form on this machine: measured once, in well under a millisecond; strict in a strict build. All
+// The fastest form on this machine: measured once, in about 10 milliseconds; strict in a strict build. All
 // forms give the same bits up to the fused multiply-add of the relaxed ones.
 Dot best_dot();
 

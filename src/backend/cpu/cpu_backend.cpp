@@ -17,7 +17,8 @@ uint64_t align_up(uint64_t n) { return (n + kAlign - 1) / kAlign * kAlign; }
 
 Memory take(uint64_t bytes) {
   const uint64_t rounded = align_up(std::max<uint64_t>(bytes, 1));
-  if (rounded > SIZE_MAX / 2) return nullptr;
+  if (rounded > SIZE_MAX / 2 || rounded > uint64_t{1} << 40)
+    return nullptr;  // no machine has more than a TiB for us
   auto* p = static_cast<uint8_t*>(std::aligned_alloc(kAlign, static_cast<size_t>(rounded)));
   return Memory(p);
 }

@@ -20,7 +20,13 @@ namespace nutshell {
 
 namespace {
 
-constexpr int kSpins = 4000;  // about 20-60 microseconds
+// About 50 microseconds: longer than any imbalance between the threads of a step. Wasm has no pause
+// instruction, so a turn there is only the load, about a nanosecond.
+#ifdef __wasm__
+constexpr int kSpins = 40000;
+#else
+constexpr int kSpins = 2000;
+#endif
 
 inline void cpu_relax() {
 #if defined(__x86_64__) || defined(__i386__)

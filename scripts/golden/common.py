@@ -38,7 +38,7 @@ def make_head(generator, packages, seed, licence, **more):
     """The head of a golden file; `packages` are distribution names, their installed versions are looked up."""
     versions = {name: metadata.version(name) for name in packages}
     return {
-        "generator": f"scripts/golden/{pathlib.Path(generator).name}",
+        "generator": str(pathlib.Path(generator).resolve().relative_to(ROOT)),
         "packages": versions,
         "seed": seed,
         "date": datetime.date.today().isoformat(),

@@ -1,0 +1,115 @@
+// Tiny random models of any architecture, as scripts/golden/make_model.py makes them: a golden lists metadata
+// and tensors, the numbers come from base/rng.h. Built as a whole GGUF file in memory, so that reading
+// metadata and shapes is tested too.
+#pragma once
+
+#include <doctest/doctest.h>
+
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "backend/backend.h"
+#include "base/rng.h"
+#include "engine/loader.h"
+#include "quant/format.h"
+#include "support/gguf_writer.h"
+
+namespace nutshell::test {
+
+struct TinyModel {
+  Bytes bytes;
+  std::unique_ptr<GgufFile> file;
+  TensorIndex tensors;
+  const ArchDef* arch = nullptr;
+  HParams hparams;
+  HostTensors host;
+};
+
+// An integer, number, bool, text or list of integers or bools, with the type make_model.py writes.
+inline void add_metadata(GgufWriter& w, const std::string& key, const nlohmann::json& value) {
+  if (value.is_boolean()) {
+    w.add(key, value.get<bool>());
+  } else if (value.is_number_integer()) {
+    w.add(key, value.get<uint32_t>());
+  } else if (value.is_number()) {
+    w.add(key, value.get<float>());
+  } else if (value.is_string()) {
+    w.add(key, value.get<std::string>());
+  } else if (value.at(0).is_boolean()) {
+    w.add_array<bool>(key, value.get<std::vector<bool>>());
+  } else if (value.at(0).is_number_integer()) {
+    w.add_array<uint32_t>(key, value.get<std::vector<uint32_t>>());
+  } else {
+    w.add_array<float>(key, value.get<std::vector<float>>());
+  }
+}
+
+inline void add_tiny_tensor(GgufWriter& w, const nlohmann::json& tensor, uint64_t seed) {
+  const std::string name = tensor[0];
+  std::vector<uint64_t> dims;  // the golden has rows first, GGUF the contiguous extent
+  uint64_t n = 1;
+  for (auto extent = tensor[1].rbegin(); extent != tensor[1].rend(); ++extent) {
+    dims.push_back(extent->get<uint64_t>());
+    n *= dims.back();
+  }
+  const float scale = tensor[2], offset = tensor[3];
+  Bytes bytes;
+  bytes.reserve(n * sizeof(float));
+  for (uint64_t i = 0; i < n; ++i) put(bytes, offset + uniform_pm1(fnv1a(name) ^ seed, i) * scale);
+  w.add_tensor(name, dims, DType::f32, std::move(bytes));
+}
+
+inline TinyModel make_tiny_model(const nlohmann::json& golden, const nlohmann::json& variant) {
+  const std::string name = golden["architecture"];
+  GgufWriter w;
+  w.add("general.architecture", name);
+  for (const auto& [key, value] : variant["metadata"].items()) add_metadata(w, name + "." + key, value);
+  w.add_strings("tokenizer.ggml.tokens", std::vector<std::string>(golden["n_vocab"].get<size_t>(), "x"));
+  for (const auto& tensor : variant["tensors"]) add_tiny_tensor(w, tensor, golden["head"]["seed"]);
+  for (const auto& [key, value] : variant["given"].items()) {
+    Bytes bytes;
+    for (const auto& v : value) put(bytes, v.get<float>());
+    w.add_tensor(key, {value.size()}, DType::f32, std::move(bytes));
+  }
+  TinyModel m;
+  m.bytes = w.build();
+  auto parsed = parse_gguf(m.bytes, m.bytes.size());
+  REQUIRE_MESSAGE(parsed.ok(), parsed.status().message());
+  REQUIRE(parsed->has_value());
+  m.file = std::make_unique<GgufFile>(std::move(**parsed));
+  m.tensors = index_tensors(*m.file);
+  const auto arch = find_architecture(name);
+  REQUIRE_MESSAGE(arch.ok(), arch.status().message());
+  m.arch = *arch;
+  auto hparams = m.arch->read_hparams(*m.file);
+  REQUIRE_MESSAGE(hparams.ok(), hparams.status().message());
+  m.hparams = std::move(*hparams);
+  for (const std::string_view key : m.arch->host_tensors)
+    if (const TensorEntry* t = m.tensors.find(std::string(key))) {
+      std::vector<float>& values = m.host[t->name];
+      values.resize(static_cast<size_t>(t->n_rows * t->n_cols));
+      decode_row(*t->dtype, m.bytes.data() + t->file_offset, t->n_rows * t->n_cols, values.data());
+    }
+  return m;
+}
+
+// Builds the graph and fills a back end with it.
+inline void fill_backend(const TinyModel& m, Backend& backend, const Extents& extents) {
+  GraphBuilder builder(m.tensors);
+  m.arch->build(builder, m.hparams, m.host);
+  auto graph = builder.finish();
+  REQUIRE_MESSAGE(graph.ok(), graph.status().message());
+  const std::vector<WeightSpec> weights = graph->weights;
+  const Status allocated = backend.allocate(std::move(*graph), extents);
+  REQUIRE_MESSAGE(allocated.ok(), allocated.message());
+  for (size_t i = 0; i < weights.size(); ++i) {
+    const TensorEntry& t = *m.tensors.find(weights[i].name);
+    const Status status = backend.upload(static_cast<WeightId>(i), 0, t.n_rows,
+                                         std::span(m.bytes).subspan(t.file_offset, t.bytes));
+    REQUIRE_MESSAGE(status.ok(), status.message());
+  }
+}
+
+}  // namespace nutshell::test

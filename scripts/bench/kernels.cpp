@@ -258,8 +258,8 @@ Graph model_graph(const Shape& s) {
                               {weight(s.down, nkv, s.n_embd, kUseMatrix), kNone, v, false}}});
     g.ops.push_back(RopeOp{q, s.n_head, s.head_dim, 0, RopeStyle::interleaved});
     g.ops.push_back(RopeOp{k, s.n_head_kv, s.head_dim, 0, RopeStyle::interleaved});
-    g.kv_layers.push_back({s.n_head_kv, s.head_dim});
-    g.ops.push_back(AttentionOp{q, k, v, o, l, s.n_head, s.n_head_kv, s.head_dim, 0.125f, 0, 0});
+    g.kv_layers.push_back({s.n_head_kv, s.head_dim, s.head_dim});
+    g.ops.push_back(AttentionOp{q, k, v, o, l, s.n_head, s.n_head_kv, s.head_dim, s.head_dim, 0.125f});
     g.ops.push_back(LinearOp{o, {{weight(s.dtype, s.n_embd, nq, kUseMatrix), kNone, x, true}}});
     const ActId f = norm(x), gate = act(s.n_ff), up = act(s.n_ff), both = act(s.n_ff);
     g.ops.push_back(LinearOp{f,

@@ -89,17 +89,19 @@ struct RopeOp {
 };
 
 // Appends this step's k and v to the KV cache of `layer` and attends causally: for head h with kv head
-// h / (n_head / n_head_kv), out_h = softmax(scale * q_h . K^T, masked) V.
+// h / (n_head / n_head_kv), out_h = softmax(scale * q_h . K^T, masked) V. Keys and values may differ in
+// width. A sink is one more score per head that takes its share of the softmax and has no value (gpt-oss).
 struct AttentionOp {
   ActId q;    // [n_tokens, n_head * head_dim]
   ActId k;    // [n_tokens, n_head_kv * head_dim]
-  ActId v;    // [n_tokens, n_head_kv * head_dim]
-  ActId out;  // [n_tokens, n_head * head_dim]
+  ActId v;    // [n_tokens, n_head_kv * head_dim_v]
+  ActId out;  // [n_tokens, n_head * head_dim_v]
   int32_t layer;
-  int64_t n_head, n_head_kv, head_dim;
+  int64_t n_head, n_head_kv, head_dim, head_dim_v;
   float scale;
-  int64_t window = 0;    // > 0: a position sees only the last `window` positions, itself included
-  float softcap = 0.0f;  // > 0: scores become softcap * tanh(score / softcap)
+  int64_t window = 0;      // > 0: a position sees only the last `window` positions, itself included
+  float softcap = 0.0f;    // > 0: scores become softcap * tanh(score / softcap)
+  WeightId sinks = kNone;  // n_head values
 };
 
 enum class Activation : uint8_t { silu, gelu_tanh };
@@ -126,7 +128,8 @@ using Op =
 // Keys and values of one layer in the KV cache.
 struct KvSpec {
   int64_t n_head_kv = 0;
-  int64_t head_dim = 0;
+  int64_t head_dim = 0;    // of a key
+  int64_t head_dim_v = 0;  // of a value
 };
 
 struct Graph {

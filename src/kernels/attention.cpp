@@ -111,7 +111,7 @@ const uint16_t* key_tile(const KvLayer& kv, int64_t head, int64_t position) {
   return kv.keys + (head * (kv.n_ctx / kLanes) + position / kLanes) * kv.head_dim * kLanes;
 }
 const uint16_t* value_tile(const KvLayer& kv, int64_t head, int64_t tile, int64_t position) {
-  return kv.values + ((head * (kv.head_dim / kLanes) + tile) * kv.n_ctx + position) * kLanes;
+  return kv.values + ((head * (kv.head_dim_v / kLanes) + tile) * kv.n_ctx + position) * kLanes;
 }
 
 }  // namespace
@@ -127,7 +127,7 @@ NUTSHELL_NOINLINE void kv_store(const KvLayer& kv, int64_t head, int64_t positio
                                 const float* value) {
   auto* k = const_cast<uint16_t*>(key_tile(kv, head, position)) + position % kLanes;
   for (int64_t d = 0; d < kv.head_dim; ++d) k[d * kLanes] = kv_f16(key[d]);
-  for (int64_t tile = 0; tile < kv.head_dim / kLanes; ++tile) {
+  for (int64_t tile = 0; tile < kv.head_dim_v / kLanes; ++tile) {
     auto* v = const_cast<uint16_t*>(value_tile(kv, head, tile, position));
     for (int64_t d = 0; d < kLanes; ++d) v[d] = kv_f16(value[tile * kLanes + d]);
   }
@@ -169,14 +169,14 @@ void attend_chunk(const KvLayer& kv, const AttentionShape& a, int64_t head, cons
     const int m = static_cast<int>(std::min<int64_t>(kQueries, group - h0));
     for (int64_t i = 0; i < used; ++i)
       for (int h = 0; h < m; ++h) turned[i * m + h] = scores[(h0 + h) * n + skip + i] * kWeightUp;
-    for (int64_t tile = 0; tile < hd / kLanes; ++tile)
+    for (int64_t tile = 0; tile < a.head_dim_v / kLanes; ++tile)
       sum_rows_n<true>(m, value_tile(kv, head, tile, begin), used, turned, nullptr,
                        partial + h0 * partial_stride + 2 + tile * kLanes, partial_stride);
   }
 }
 
-NUTSHELL_NOINLINE void combine_partials(const float* partials, int64_t stride, int64_t n, int64_t head_dim,
-                                        float* out) {
+NUTSHELL_NOINLINE void combine_partials(const float* partials, int64_t stride, int64_t n, int64_t head_dim_v,
+                                        float sink, float* out) {
   float largest = partials[0];
   for (int64_t i = 1; i < n; ++i) largest = std::max(largest, partials[i * stride]);
   float weights[kMaxChunks], sum = 0;
@@ -185,8 +185,9 @@ NUTSHELL_NOINLINE void combine_partials(const float* partials, int64_t stride, i
     weights[i] = wasm_f32x4_extract_lane(e, 0);
     sum += weights[i] * partials[i * stride + 1];
   }
+  sum += std::exp(sink - largest);
   for (int64_t i = 0; i < n; ++i) weights[i] /= sum;
-  for (int64_t d = 0; d < head_dim; d += 4) {
+  for (int64_t d = 0; d < head_dim_v; d += 4) {
     V acc = splat_f32(0);
     for (int64_t i = 0; i < n; ++i)
       acc = madd(load(partials + i * stride + 2 + d), splat_f32(weights[i]), acc);
@@ -201,9 +202,9 @@ namespace {
 // Work space of attend_block.
 struct BlockScratch {
   float* keys;     // [kBlock / 16][head_dim][16]
-  float* values;   // [head_dim / 16][kBlock][16]
+  float* values;   // [head_dim_v / 16][kBlock][16]
   float* queries;  // [part][head_dim][3]
-  float* sums;     // [part][3][head_dim]
+  float* sums;     // [part][3][head_dim_v]
   float* scores;   // [3][kBlock]
   float* weights;  // [kBlock][3]
   float* largest;  // [query]
@@ -219,8 +220,8 @@ struct BlockScratch {
       used += static_cast<size_t>(round_up(n, 4));
       return at;
     };
-    const int64_t hd = a.head_dim, n = parts(a) * kQueries;
-    BlockScratch s{take(kBlock * hd),       take(kBlock * hd),       take(n * hd), take(n * hd),
+    const int64_t hd = a.head_dim, hd_v = a.head_dim_v, n = parts(a) * kQueries;
+    BlockScratch s{take(kBlock * hd),       take(kBlock * hd_v),     take(n * hd), take(n * hd_v),
                    take(kQueries * kBlock), take(kQueries * kBlock), take(n),      take(n)};
     if (floats != nullptr) *floats = used;
     return s;
@@ -236,7 +237,7 @@ NUTSHELL_NOINLINE void widen(const uint16_t* from, int64_t n, float* to) {
 // One part (3 queries) against one block of n positions from p0.
 void attend_part(const AttentionShape& a, const BlockScratch& s, int64_t part, int64_t p0, int64_t n,
                  int64_t first_position) {
-  const int64_t hd = a.head_dim, n16 = round_up(n, kLanes);
+  const int64_t hd = a.head_dim, hd_v = a.head_dim_v, n16 = round_up(n, kLanes);
   for (int64_t p = 0; p < n16; p += kLanes)
     sum_rows<kQueries, false>(s.keys + p * hd, hd, s.queries + part * hd * kQueries, nullptr, s.scores + p,
                               kBlock);
@@ -257,9 +258,9 @@ void attend_part(const AttentionShape& a, const BlockScratch& s, int64_t part, i
     s.total[query] = s.total[query] * keep[h] + exponentiate(row, n16, now);
     for (int64_t i = 0; i < n; ++i) s.weights[i * kQueries + h] = row[i];
   }
-  for (int64_t tile = 0; tile < hd / kLanes; ++tile)
+  for (int64_t tile = 0; tile < hd_v / kLanes; ++tile)
     sum_rows<kQueries, false>(s.values + tile * kBlock * kLanes, n, s.weights, keep,
-                              s.sums + part * kQueries * hd + tile * kLanes, hd);
+                              s.sums + part * kQueries * hd_v + tile * kLanes, hd_v);
 }
 
 }  // namespace
@@ -273,22 +274,22 @@ size_t attend_block_scratch_bytes(const AttentionShape& a) {
 void attend_block(const KvLayer& kv, const AttentionShape& a, int64_t head, const float* q, int64_t t0,
                   int64_t t1, int64_t n_past, float* out, void* scratch) {
   const BlockScratch s = BlockScratch::at(a, scratch, nullptr);
-  const int64_t hd = a.head_dim, group = a.group(), stride = a.n_head * hd;
+  const int64_t hd = a.head_dim, hd_v = a.head_dim_v, group = a.group();
   const int64_t n_queries = (t1 - t0) * group, n_parts = (n_queries + kQueries - 1) / kQueries;
   for (int64_t i = 0; i < n_parts * kQueries; ++i) {
     const int64_t t = t0 + i / group, h = head * group + i % group;
     float* to = s.queries + i / kQueries * kQueries * hd + i % kQueries;
     for (int64_t d = 0; d < hd; ++d)
-      to[d * kQueries] = i < n_queries ? q[t * stride + h * hd + d] * a.scale : 0.0f;
+      to[d * kQueries] = i < n_queries ? q[(t * a.n_head + h) * hd + d] * a.scale : 0.0f;
     s.largest[i] = -std::numeric_limits<float>::infinity();
     s.total[i] = 0;
   }
-  std::fill_n(s.sums, n_parts * kQueries * hd, 0.0f);
+  std::fill_n(s.sums, n_parts * kQueries * hd_v, 0.0f);
   const int64_t last = n_past + t1;  // positions beyond the last query's are not looked at
   for (int64_t p0 = a.first_seen(n_past + t0) / kLanes * kLanes; p0 < last; p0 += kBlock) {
     const int64_t n = std::min(kBlock, last - p0);
     for (int64_t p = 0; p < n; p += kLanes) widen(key_tile(kv, head, p0 + p), hd * kLanes, s.keys + p * hd);
-    for (int64_t tile = 0; tile < hd / kLanes; ++tile)
+    for (int64_t tile = 0; tile < hd_v / kLanes; ++tile)
       widen(value_tile(kv, head, tile, p0), n * kLanes, s.values + tile * kBlock * kLanes);
     for (int64_t part = 0; part < n_parts; ++part) {
       const int64_t latest = n_past + t0 + (part * kQueries + kQueries - 1) / group;
@@ -297,10 +298,11 @@ void attend_block(const KvLayer& kv, const AttentionShape& a, int64_t head, cons
     }
   }
   for (int64_t i = 0; i < n_queries; ++i) {
-    const float* sums = s.sums + i * hd;
-    float* to = out + (t0 + i / group) * stride + (head * group + i % group) * hd;
-    const V by = splat_f32(1.0f / s.total[i]);
-    for (int64_t d = 0; d < hd; d += 4) wasm_v128_store(to + d, wasm_f32x4_mul(load(sums + d), by));
+    const int64_t h = head * group + i % group;
+    const float* sums = s.sums + i * hd_v;
+    float* to = out + ((t0 + i / group) * a.n_head + h) * hd_v;
+    const V by = splat_f32(1.0f / (s.total[i] + std::exp(a.sink(h) - s.largest[i])));
+    for (int64_t d = 0; d < hd_v; d += 4) wasm_v128_store(to + d, wasm_f32x4_mul(load(sums + d), by));
   }
 }
 

@@ -1,5 +1,6 @@
 // Causal attention over a KV cache in 16-bit floats, tiled so that 16 positions (keys) or 16 dimensions
-// (values) are a row of vectors and one kernel serves both. L2. head_dim is a multiple of 16.
+// (values) are a row of vectors and one kernel serves both. L2. The widths of keys and of values may differ;
+// both are multiples of 16.
 //
 //   keys    [kv head][position / 16][dimension][16 positions]   f16
 //   values  [kv head][dimension / 16][position][16 dimensions]  f16
@@ -10,22 +11,28 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 
 namespace nutshell {
 
 struct KvLayer {
   uint16_t* keys = nullptr;
   uint16_t* values = nullptr;
-  int64_t n_head_kv = 0, head_dim = 0;
-  int64_t n_ctx = 0;  // a multiple of 16
+  int64_t n_head_kv = 0, head_dim = 0, head_dim_v = 0;  // head_dim: of keys
+  int64_t n_ctx = 0;                                    // a multiple of 16
 };
 
 struct AttentionShape {
-  int64_t n_head = 0, n_head_kv = 0, head_dim = 0;
+  int64_t n_head = 0, n_head_kv = 0, head_dim = 0, head_dim_v = 0;
   float scale = 1.0f;
   int64_t window = 0;
   float softcap = 0.0f;
+  const float* sinks = nullptr;  // per head: a score that takes its share of the softmax and has no value
   int64_t group() const { return n_head / n_head_kv; }
+  // -infinity, which takes no share, without sinks.
+  float sink(int64_t head) const {
+    return sinks == nullptr ? -std::numeric_limits<float>::infinity() : sinks[head];
+  }
   // First position that a token at `position` sees.
   int64_t first_seen(int64_t position) const {
     return window > 0 && position >= window ? position - window + 1 : 0;
@@ -35,7 +42,7 @@ struct AttentionShape {
 // The f16 the cache keeps for x.
 uint16_t kv_f16(float x);
 
-// Stores one head's key and value (head_dim values each) at a position.
+// Stores one head's key (head_dim values) and value (head_dim_v values) at a position.
 void kv_store(const KvLayer& kv, int64_t head, int64_t position, const float* key, const float* value);
 
 // Decode: one token. The positions are cut into chunks whose length depends on their number only (never on
@@ -43,17 +50,18 @@ void kv_store(const KvLayer& kv, int64_t head, int64_t position, const float* ke
 inline constexpr int64_t kMaxChunks = 17;
 int64_t chunk_length(int64_t n_positions);
 size_t attend_chunk_scratch_bytes(const AttentionShape& a, int64_t n_ctx);
-// Floats of a partial result of one head: largest score, sum of weights, head_dim sums.
-inline int64_t partial_floats(int64_t head_dim) { return head_dim + 2; }
+// Floats of a partial result of one head: largest score, sum of weights, head_dim_v sums.
+inline int64_t partial_floats(int64_t head_dim_v) { return head_dim_v + 2; }
 // q: the group's heads of kv head `head`, [group][head_dim]. Positions [begin, end), at least one. partial:
 // per head of the group partial_floats(), heads partial_stride floats apart.
 void attend_chunk(const KvLayer& kv, const AttentionShape& a, int64_t head, const float* q, int64_t begin,
                   int64_t end, float* partial, int64_t partial_stride, void* scratch);
-// Combines n partials of one head, stride floats apart, into out (head_dim values).
-void combine_partials(const float* partials, int64_t stride, int64_t n, int64_t head_dim, float* out);
+// Combines n partials of one head, stride floats apart, into out (head_dim_v values).
+void combine_partials(const float* partials, int64_t stride, int64_t n, int64_t head_dim_v, float sink,
+                      float* out);
 
 // Prefill: tokens [t0, t1) (at most attend_block_tokens) at positions n_past + t, whose keys and values are
-// in the cache. q, out: [n_tokens, n_head * head_dim].
+// in the cache. q: [n_tokens, n_head * head_dim], out: [n_tokens, n_head * head_dim_v].
 int64_t attend_block_tokens(const AttentionShape& a);
 size_t attend_block_scratch_bytes(const AttentionShape& a);
 void attend_block(const KvLayer& kv, const AttentionShape& a, int64_t head, const float* q, int64_t t0,

@@ -83,24 +83,25 @@ double kv_value(double x) {
 
 Row attend(const Attention& a, const Row& q, const std::vector<Row>& keys, const std::vector<Row>& values,
            int64_t position) {
-  Row out(q.size());
+  const auto hd = static_cast<size_t>(a.head_dim), hd_v = static_cast<size_t>(a.head_dim_v);
+  Row out(static_cast<size_t>(a.n_head) * hd_v);
   const int64_t first = a.window > 0 ? std::max<int64_t>(0, position - a.window + 1) : 0;
   for (int64_t h = 0; h < a.n_head; ++h) {
-    const auto hd = static_cast<size_t>(a.head_dim), at_q = static_cast<size_t>(h) * hd;
-    const size_t at_kv = static_cast<size_t>(h / (a.n_head / a.n_head_kv)) * hd;
+    const auto head = static_cast<size_t>(h), kv_head = static_cast<size_t>(h / (a.n_head / a.n_head_kv));
     Row scores;
     for (int64_t p = first; p <= position; ++p) {
       double s = 0;
-      for (size_t d = 0; d < hd; ++d) s += q[at_q + d] * keys[static_cast<size_t>(p)][at_kv + d];
+      for (size_t d = 0; d < hd; ++d) s += q[head * hd + d] * keys[static_cast<size_t>(p)][kv_head * hd + d];
       s *= a.scale;
       scores.push_back(a.softcap > 0 ? a.softcap * std::tanh(s / a.softcap) : s);
     }
     const double largest = *std::max_element(scores.begin(), scores.end());
-    double total = 0;
+    double total = a.sinks.empty() ? 0.0 : std::exp(static_cast<double>(a.sinks[head]) - largest);
     for (double& s : scores) total += s = std::exp(s - largest);
     for (size_t i = 0; i < scores.size(); ++i)
-      for (size_t d = 0; d < hd; ++d)
-        out[at_q + d] += scores[i] / total * values[static_cast<size_t>(first) + i][at_kv + d];
+      for (size_t d = 0; d < hd_v; ++d)
+        out[head * hd_v + d] +=
+            scores[i] / total * values[static_cast<size_t>(first) + i][kv_head * hd_v + d];
   }
   return out;
 }

@@ -27,12 +27,14 @@ Row rope(const Row& x, RotaryPairs pairs, std::span<const double> inv_freq, doub
          int64_t position, int64_t n_rot, int64_t n_head, int64_t head_dim);
 
 struct Attention {
-  int64_t n_head, n_head_kv, head_dim;
+  int64_t n_head, n_head_kv, head_dim, head_dim_v;
   double scale;
   int64_t window;
   double softcap;
+  std::span<const float> sinks;  // per head, or empty
 };
-// One query token at `position` over keys and values [position][n_head_kv * head_dim], as kept by the cache.
+// One query token at `position` over keys [position][n_head_kv * head_dim] and values [position][n_head_kv *
+// head_dim_v], as kept by the cache.
 Row attend(const Attention& a, const Row& q, const std::vector<Row>& keys, const std::vector<Row>& values,
            int64_t position);
 // The value the f16 cache keeps (attention.h).

@@ -97,11 +97,12 @@ void GraphBuilder::rope(ActId x, int64_t n_head, int64_t head_dim, int32_t rope,
 }
 
 ActId GraphBuilder::attend(ActId q, ActId k, ActId v, const Attention& a) {
-  const ActId out = new_act(a.n_head * a.head_dim, false);
+  const int64_t head_dim_v = a.head_dim_v > 0 ? a.head_dim_v : a.head_dim;
+  const ActId out = new_act(a.n_head * head_dim_v, false);
   const auto layer = static_cast<int32_t>(graph_.kv_layers.size());
-  graph_.kv_layers.push_back({a.n_head_kv, a.head_dim});
-  graph_.ops.push_back(
-      AttentionOp{q, k, v, out, layer, a.n_head, a.n_head_kv, a.head_dim, a.scale, a.window, a.softcap});
+  graph_.kv_layers.push_back({a.n_head_kv, a.head_dim, head_dim_v});
+  graph_.ops.push_back(AttentionOp{q, k, v, out, layer, a.n_head, a.n_head_kv, a.head_dim, head_dim_v,
+                                   a.scale, a.window, a.softcap, a.sinks});
   return out;
 }
 

@@ -44,6 +44,8 @@ class GraphBuilder {
     float scale;
     int64_t window = 0;
     float softcap = 0.0f;
+    int64_t head_dim_v = 0;  // 0: as head_dim
+    WeightId sinks = kNone;
   };
   ActId attend(ActId q, ActId k, ActId v, const Attention& a);  // one more KV layer
   ActId gated(ActId gate, ActId up, Activation activation);

@@ -108,9 +108,8 @@ class ReferenceBackend final : public Backend {
   }
   void apply(const AttentionOp& o) {
     Doubles &keys = keys_[static_cast<size_t>(o.layer)], &values = values_[static_cast<size_t>(o.layer)];
-    const int64_t n_kv = o.n_head_kv * o.head_dim;
-    keys.resize(static_cast<size_t>(step_->n_past * n_kv));
-    values.resize(keys.size());
+    keys.resize(static_cast<size_t>(step_->n_past * o.n_head_kv * o.head_dim));
+    values.resize(static_cast<size_t>(step_->n_past * o.n_head_kv * o.head_dim_v));
     keys.insert(keys.end(), act(o.k).begin(), act(o.k).end());
     values.insert(values.end(), act(o.v).begin(), act(o.v).end());
     for (int64_t t = 0; t < n_tokens_; ++t)
@@ -120,7 +119,7 @@ class ReferenceBackend final : public Backend {
     const int64_t position = step_->n_past + t, kv_head = h / (o.n_head / o.n_head_kv);
     const int64_t first = o.window > 0 ? std::max<int64_t>(0, position - o.window + 1) : 0;
     const double* q = act(o.q).data() + (t * o.n_head + h) * o.head_dim;
-    double* out = act(o.out).data() + (t * o.n_head + h) * o.head_dim;
+    double* out = act(o.out).data() + (t * o.n_head + h) * o.head_dim_v;
     Doubles scores;
     double top = -INFINITY, sum = 0;
     for (int64_t p = first; p <= position; ++p) {
@@ -133,12 +132,13 @@ class ReferenceBackend final : public Backend {
       top = std::max(top, score);
       scores.push_back(score);
     }
+    if (o.sinks != kNone) sum = std::exp(weight(o.sinks)[static_cast<size_t>(h)] - top);
     for (double& s : scores) sum += s = std::exp(s - top);
-    std::fill(out, out + o.head_dim, 0.0);
+    std::fill(out, out + o.head_dim_v, 0.0);
     for (int64_t p = first; p <= position; ++p)
-      for (int64_t i = 0; i < o.head_dim; ++i)
+      for (int64_t i = 0; i < o.head_dim_v; ++i)
         out[i] += scores[static_cast<size_t>(p - first)] / sum *
-                  values[static_cast<size_t>((p * o.n_head_kv + kv_head) * o.head_dim + i)];
+                  values[static_cast<size_t>((p * o.n_head_kv + kv_head) * o.head_dim_v + i)];
   }
   void apply(const GatedActivationOp& o) {
     for (size_t i = 0; i < act(o.out).size(); ++i) {

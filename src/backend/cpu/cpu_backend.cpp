@@ -37,9 +37,8 @@ std::optional<uint64_t> weight_bytes(const WeightSpec& w) {
 int64_t padded_context(const Extents& e) { return (e.n_ctx + 15) / 16 * 16; }
 
 std::optional<uint64_t> kv_layer_bytes(const KvSpec& kv, const Extents& e) {
-  const auto one = checked_mul(static_cast<uint64_t>(kv.n_head_kv * kv.head_dim),
-                               static_cast<uint64_t>(padded_context(e)) * sizeof(uint16_t));
-  return one ? checked_mul(*one, 2) : one;
+  return checked_mul(static_cast<uint64_t>(kv.n_head_kv * (kv.head_dim + kv.head_dim_v)),
+                     static_cast<uint64_t>(padded_context(e)) * sizeof(uint16_t));
 }
 
 Status too_big(const std::string& what) {
@@ -77,7 +76,7 @@ ScratchPlan plan_scratch(const Graph& graph, const Extents& extents, const Progr
     if (const auto* l = std::get_if<LinearOp>(&op))
       p.max_cols = std::max(p.max_cols, graph.acts[static_cast<size_t>(l->in)].width);
     if (const auto* a = std::get_if<AttentionOp>(&op))
-      partial = std::max(partial, a->n_head * kMaxChunks * partial_floats(a->head_dim));
+      partial = std::max(partial, a->n_head * kMaxChunks * partial_floats(a->head_dim_v));
   }
   for (const RopeSpec& r : graph.ropes) rope_floats += (r.n_rot + 3) / 4 * 4;
   const auto bytes = [](int64_t floats) { return align_up(static_cast<uint64_t>(floats) * sizeof(float)); };
@@ -107,7 +106,7 @@ PackedMatrix Weight::matrix() const {
 }
 
 AttentionShape shape_of(const AttentionOp& op) {
-  return {op.n_head, op.n_head_kv, op.head_dim, op.scale, op.window, op.softcap};
+  return {op.n_head, op.n_head_kv, op.head_dim, op.head_dim_v, op.scale, op.window, op.softcap};
 }
 
 Result<MemoryNeeds> CpuBackend::plan(const Graph& graph, const Extents& extents) const {
@@ -149,7 +148,9 @@ Status CpuBackend::allocate(Graph graph, const Extents& extents) {
     if (kv_memory.back() == nullptr) return no_memory;
     std::memset(kv_memory.back().get(), 0, static_cast<size_t>(bytes));
     auto* keys = reinterpret_cast<uint16_t*>(kv_memory.back().get());
-    kv.push_back({keys, keys + bytes / 4, spec.n_head_kv, spec.head_dim, padded_context(extents)});
+    const int64_t n_ctx = padded_context(extents);
+    kv.push_back({keys, keys + spec.n_head_kv * spec.head_dim * n_ctx, spec.n_head_kv, spec.head_dim,
+                  spec.head_dim_v, n_ctx});
   }
   Program program = make_program(graph, extents);
   const ScratchPlan plan = plan_scratch(graph, extents, program, pool_.n_threads());

@@ -100,7 +100,8 @@ class Execution {
     int64_t length, first, n, begin0;
   };
   Chunks chunks_of(const AttentionShape& a) const;
-  float* partials(int64_t head, int64_t head_dim) const;
+  float* partials(int64_t head, int64_t head_dim_v) const;
+  AttentionShape attention_shape(const AttentionOp& op) const;  // with the sinks' values
 
   const CpuBackend& b_;
   const Step& step_;
@@ -109,7 +110,7 @@ class Execution {
   uint8_t* thread_;  // this thread's scratch
 };
 
-AttentionShape shape_of(const AttentionOp& op);
+AttentionShape shape_of(const AttentionOp& op);  // without sinks: for sizes
 std::unique_ptr<CpuBackend> make_backend(ThreadPool& pool, Dot dot);
 
 }  // namespace nutshell::cpu

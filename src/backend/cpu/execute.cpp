@@ -119,10 +119,11 @@ const float* Execution::source_row(const Source& s, int64_t t, float* room) cons
     return room;
   }
   if (s.partials && n_tokens_ == 1) {
-    const int64_t hd = s.attention.head_dim;
-    const Chunks c = chunks_of(shape_of(s.attention));
-    for (int64_t h = 0; h < s.attention.n_head; ++h)
-      combine_partials(partials(h, hd), partial_floats(hd), c.n, hd, room + h * hd);
+    const AttentionShape a = attention_shape(s.attention);
+    const int64_t hd = a.head_dim_v;
+    const Chunks c = chunks_of(a);
+    for (int64_t h = 0; h < a.n_head; ++h)
+      combine_partials(partials(h, hd), partial_floats(hd), c.n, hd, a.sink(h), room + h * hd);
     return room;
   }
   return row(s.a, t);
@@ -216,9 +217,15 @@ Execution::Chunks Execution::chunks_of(const AttentionShape& a) const {
   return {length, first, (n_positions - 1) / length - first + 1, begin};
 }
 
-float* Execution::partials(int64_t head, int64_t head_dim) const {
+AttentionShape Execution::attention_shape(const AttentionOp& op) const {
+  AttentionShape a = shape_of(op);
+  a.sinks = vector(op.sinks);
+  return a;
+}
+
+float* Execution::partials(int64_t head, int64_t head_dim_v) const {
   return reinterpret_cast<float*>(b_.scratch_.get() + b_.plan_.partials) +
-         head * kMaxChunks * partial_floats(head_dim);
+         head * kMaxChunks * partial_floats(head_dim_v);
 }
 
 void Execution::operator()(const AttentionStep& s) {
@@ -231,9 +238,9 @@ void Execution::operator()(const AttentionStep& s) {
 // Items are (kv head, chunk of positions); the one that holds the token's own position also stores its key
 // and value, so that no barrier is needed in between.
 void Execution::attend_one(const AttentionStep& s) {
-  const AttentionShape a = shape_of(s.op);
+  const AttentionShape a = attention_shape(s.op);
   const KvLayer& kv = b_.kv_[static_cast<size_t>(s.op.layer)];
-  const int64_t hd = a.head_dim, group = a.group(), position = step_.n_past;
+  const int64_t hd = a.head_dim, hd_v = a.head_dim_v, group = a.group(), position = step_.n_past;
   const Chunks c = chunks_of(a);
   auto* q = reinterpret_cast<float*>(thread_ + b_.plan_.thread_work);
   float* k = q + group * hd;
@@ -253,27 +260,28 @@ void Execution::attend_one(const AttentionStep& s) {
     if (to == position + 1) {
       std::memcpy(k, row(s.op.k, 0) + head * hd, static_cast<size_t>(hd) * sizeof(float));
       prepare_heads(s.k, 0, 1, hd, k);
-      kv_store(kv, head, position, k, row(s.op.v, 0) + head * hd);
+      kv_store(kv, head, position, k, row(s.op.v, 0) + head * hd_v);
     }
-    float* partial = partials(head * group, hd) + (chunk - c.first) * partial_floats(hd);
-    attend_chunk(kv, a, head, q, from, to, partial, kMaxChunks * partial_floats(hd), work);
+    float* partial = partials(head * group, hd_v) + (chunk - c.first) * partial_floats(hd_v);
+    attend_chunk(kv, a, head, q, from, to, partial, kMaxChunks * partial_floats(hd_v), work);
   }
   if (s.leave_partials) return;
   worker_.barrier();
   const auto [h0, h1] = worker_.share(a.n_head);
   for (int64_t h = h0; h < h1; ++h)
-    combine_partials(partials(h, hd), partial_floats(hd), c.n, hd, row(s.op.out, 0) + h * hd);
+    combine_partials(partials(h, hd_v), partial_floats(hd_v), c.n, hd_v, a.sink(h),
+                     row(s.op.out, 0) + h * hd_v);
 }
 
 void Execution::attend_many(const AttentionStep& s) {
-  const AttentionShape a = shape_of(s.op);
+  const AttentionShape a = attention_shape(s.op);
   const KvLayer& kv = b_.kv_[static_cast<size_t>(s.op.layer)];
   const auto [t0, t1] = worker_.share(n_tokens_);
   for (int64_t t = t0; t < t1; ++t) {
     prepare_heads(s.q, t, a.n_head, a.head_dim, row(s.op.q, t));
     prepare_heads(s.k, t, a.n_head_kv, a.head_dim, row(s.op.k, t));
     for (int64_t h = 0; h < a.n_head_kv; ++h)
-      kv_store(kv, h, step_.n_past + t, row(s.op.k, t) + h * a.head_dim, row(s.op.v, t) + h * a.head_dim);
+      kv_store(kv, h, step_.n_past + t, row(s.op.k, t) + h * a.head_dim, row(s.op.v, t) + h * a.head_dim_v);
   }
   worker_.barrier();
   // Later tokens see more: dealing the blocks out in turn evens the load.

@@ -310,16 +310,19 @@ class Checker {
   void operator()(const AttentionOp& o) {
     if (o.n_head <= 0 || o.n_head_kv <= 0 || o.head_dim <= 0 || o.n_head % o.n_head_kv != 0)
       return expect(false, "query heads, not a multiple of the key heads", o.n_head, o.n_head_kv);
-    if (o.head_dim % 16 != 0) return expect(false, "head_dim, not a multiple of", o.head_dim, 16);
+    for (const int64_t width : {o.head_dim, o.head_dim_v})
+      if (width < 1 || width % 16 != 0) return expect(false, "head_dim, not a multiple of", width, 16);
     act(o.q, o.n_head * o.head_dim);
     act(o.k, o.n_head_kv * o.head_dim);
-    act(o.v, o.n_head_kv * o.head_dim);
-    act(o.out, o.n_head * o.head_dim);
+    act(o.v, o.n_head_kv * o.head_dim_v);
+    act(o.out, o.n_head * o.head_dim_v);
+    if (o.sinks != kNone) vector(o.sinks, o.n_head);
     if (o.layer < 0 || static_cast<size_t>(o.layer) >= graph_.kv_layers.size())
       return fail("no such KV layer");
     const KvSpec& kv = graph_.kv_layers[static_cast<size_t>(o.layer)];
     expect(kv.n_head_kv == o.n_head_kv, "key heads of the cache", kv.n_head_kv, o.n_head_kv);
     expect(kv.head_dim == o.head_dim, "head_dim of the cache", kv.head_dim, o.head_dim);
+    expect(kv.head_dim_v == o.head_dim_v, "head_dim of the cache's values", kv.head_dim_v, o.head_dim_v);
   }
   void operator()(const GatedActivationOp& o) {
     act(o.gate, width(o.out));
@@ -363,7 +366,8 @@ Status check_graph(const Graph& graph, const Extents& e) {
     if (r.n_rot < 0 || r.n_rot % 2 != 0 || r.inv_freq.size() != static_cast<size_t>(r.n_rot / 2))
       check.expect(false, "frequencies of a rope", static_cast<int64_t>(r.inv_freq.size()), r.n_rot / 2);
   for (const KvSpec& kv : graph.kv_layers)
-    if (kv.n_head_kv < 1 || kv.head_dim < 1 || kv.n_head_kv > kMost || kv.head_dim > kMost)
+    if (kv.n_head_kv < 1 || kv.head_dim < 1 || kv.head_dim_v < 1 || kv.n_head_kv > kMost ||
+        kv.head_dim > kMost / 2 || kv.head_dim_v > kMost / 2)
       check.fail("a KV layer has no heads");
   for (const Op& op : graph.ops) std::visit(check, op);
   if (graph.logits != kNone) check.act_ok(graph.logits);

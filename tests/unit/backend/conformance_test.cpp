@@ -202,6 +202,8 @@ TEST_CASE("conformance: attention with rope and head norms, windows, caps, head 
     float softcap;
     RopeStyle style;
     bool norms;
+    int64_t head_dim_v = 0;  // 0: as head_dim
+    bool sinks = false;
   };
   const Shape shapes[] = {
       {9, 3, 64, 0, 64, 0, RopeStyle::interleaved, false},
@@ -212,11 +214,16 @@ TEST_CASE("conformance: attention with rope and head norms, windows, caps, head 
       {4, 1, 256, 0, 256, 0, RopeStyle::half, true},
       {10, 1, 32, 0, 32, 0, RopeStyle::half, false},
       {14, 2, 64, 1, 64, 0, RopeStyle::half, false},
+      {8, 2, 48, 0, 16, 0, RopeStyle::interleaved, false, 32},
+      {16, 1, 80, 0, 80, 0, RopeStyle::interleaved, false, 64},
+      {4, 4, 32, 0, 32, 0, RopeStyle::half, false, 96, true},
+      {8, 2, 64, 24, 64, 0, RopeStyle::half, false, 64, true},
   };
   for (const Shape& s : shapes) {
     Case c;
+    const int64_t head_dim_v = s.head_dim_v > 0 ? s.head_dim_v : s.head_dim;
     const ActId q = c.input(s.n_head * s.head_dim), k = c.input(s.n_head_kv * s.head_dim),
-                v = c.input(s.n_head_kv * s.head_dim);
+                v = c.input(s.n_head_kv * head_dim_v);
     RopeSpec rope;
     rope.n_rot = s.n_rot;
     for (int64_t i = 0; i < s.n_rot / 2; ++i)
@@ -229,22 +236,23 @@ TEST_CASE("conformance: attention with rope and head norms, windows, caps, head 
             RmsNormOp{x, c.weight(DType::f32, 1, s.head_dim, kUseVector), x, s.head_dim, 1e-6f});
     c.graph.ops.push_back(RopeOp{q, s.n_head, s.head_dim, 0, s.style});
     c.graph.ops.push_back(RopeOp{k, s.n_head_kv, s.head_dim, 0, s.style});
-    c.graph.kv_layers.push_back({s.n_head_kv, s.head_dim});
-    const ActId out = c.act(s.n_head * s.head_dim);
-    c.graph.ops.push_back(
-        AttentionOp{q, k, v, out, 0, s.n_head, s.n_head_kv, s.head_dim, 0.4f, s.window, s.softcap});
+    c.graph.kv_layers.push_back({s.n_head_kv, s.head_dim, head_dim_v});
+    const ActId out = c.act(s.n_head * head_dim_v);
+    const WeightId sinks = s.sinks ? c.weight(DType::f32, 1, s.n_head, kUseVector, 4.0) : kNone;
+    c.graph.ops.push_back(AttentionOp{q, k, v, out, 0, s.n_head, s.n_head_kv, s.head_dim, head_dim_v, 0.4f,
+                                      s.window, s.softcap, sinks});
     // Once read by a linear (partials are combined by its readers), once by another op.
-    const ActId y = c.act(s.n_head * s.head_dim);
+    const ActId y = c.act(s.n_head * head_dim_v);
     c.graph.ops.push_back(AddOp{out, out, y});
     c.output(y);
     // Keys and values that round to f16 differently after a last-bit difference of rope: 2^-11 of a few
     // values, weighed by softmax slopes of scores up to about 0.4 * 8.
-    INFO(s.n_head << " heads of " << s.head_dim);
+    INFO(s.n_head << " heads of " << s.head_dim << " and " << head_dim_v);
     check(c, kSteps, 4e-4);
     Case linear = c;
     linear.graph.ops.resize(linear.graph.ops.size() - 2);
     const ActId z = linear.act(24);
-    const WeightId w = linear.weight(DType::f32, 24, s.n_head * s.head_dim, kUseMatrix);
+    const WeightId w = linear.weight(DType::f32, 24, s.n_head * head_dim_v, kUseMatrix);
     linear.graph.ops.push_back(LinearOp{out, {{w, kNone, z, false}}});
     linear.output(z);
     check(linear, {130, 30, 1, 1, 2, 1, 5, 1}, 1e-3);
@@ -254,8 +262,8 @@ TEST_CASE("conformance: attention with rope and head norms, windows, caps, head 
 TEST_CASE("conformance: long contexts cut into chunks, and rolling back") {
   Case c;
   const ActId q = c.input(6 * 32), k = c.input(2 * 32), v = c.input(2 * 32), out = c.act(6 * 32);
-  c.graph.kv_layers.push_back({2, 32});
-  c.graph.ops.push_back(AttentionOp{q, k, v, out, 0, 6, 2, 32, 0.3f, 0, 0});
+  c.graph.kv_layers.push_back({2, 32, 32});
+  c.graph.ops.push_back(AttentionOp{q, k, v, out, 0, 6, 2, 32, 32, 0.3f});
   const ActId y = c.act(6 * 32);
   c.graph.ops.push_back(AddOp{out, out, y});
   c.output(y);
@@ -296,7 +304,7 @@ TEST_CASE("the CPU back end refuses what does not fit, with names and numbers") 
   wrong.weights[1].n_cols = 96;
   CHECK(backend->plan(wrong, {64, 4, 2}).status().code() == ErrorCode::bad_shape);
   Graph huge = c.graph;
-  huge.kv_layers.push_back({1 << 20, 1 << 20});
+  huge.kv_layers.push_back({1 << 20, 1 << 20, 1 << 20});
   CHECK(backend->allocate(huge, {1 << 20, 4, 2}).code() == ErrorCode::out_of_memory);
   REQUIRE(backend->allocate(c.graph, {64, 4, 2}).ok());
   CHECK(backend->upload_row_multiple(1) == 16);

@@ -24,9 +24,12 @@ void ReferenceRunner::attend(const AttentionOp& o, const Step& step) {
     for (double& x : v) x = reference::kv_value(x);
     keys.push_back(k);
     values.push_back(v);
-    out.push_back(reference::attend({o.n_head, o.n_head_kv, o.head_dim, static_cast<double>(o.scale),
-                                     o.window, static_cast<double>(o.softcap)},
-                                    at(o.q)[t], keys, values, step.n_past + static_cast<int64_t>(t)));
+    const std::span<const float> sinks =
+        o.sinks == kNone ? std::span<const float>{} : w_[static_cast<size_t>(o.sinks)].values;
+    out.push_back(
+        reference::attend({o.n_head, o.n_head_kv, o.head_dim, o.head_dim_v, static_cast<double>(o.scale),
+                           o.window, static_cast<double>(o.softcap), sinks},
+                          at(o.q)[t], keys, values, step.n_past + static_cast<int64_t>(t)));
   }
   at(o.out) = out;
 }

@@ -1,14 +1,13 @@
-// Scores and weighted sums are the same product: rows of 16 lanes times one coefficient per row and query,
-// for up to 3 queries at once (12 sums + loads fit 15 registers). Softmax is streamed with a running maximum
-// (flash attention: Dao et al. 2022), in prefill over blocks of 64 positions converted to f32 once for all
-// queries.
+// Scores and weighted sums are the same product: rows of 16 lanes x 2 steps times one pair of coefficients
+// per query, for up to 3 queries at once (12 sums + a row + a pair fit 15 registers). Softmax is streamed
+// with a running maximum (flash attention: Dao et al. 2022).
 #include "kernels/attention.h"
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <limits>
 
-#include "base/half.h"
 #include "kernels/simd.h"
 
 namespace nutshell {
@@ -16,53 +15,101 @@ namespace {
 
 constexpr int64_t kLanes = 16;
 constexpr int kQueries = 3;
-constexpr int64_t kBlock = 64;  // positions per prefill block
-// Raw f16 lanes are 2^-112 of their value: keys meet a query scaled by 2^80, the scores then get 2^32.
-constexpr float kQueryUp = 0x1p80f, kScoreUp = 0x1p32f, kWeightUp = 0x1p112f;
+constexpr int64_t kBlock = 128;  // positions summed in int32
+constexpr float kAnySum = std::numeric_limits<float>::max();
 
-template <bool kHalf>
-NUTSHELL_INLINE V load_lanes(const uint8_t* p, int j, V mask) {
-  if constexpr (kHalf)
-    return load_f16_raw(p + 8 * j, mask);
-  else
-    return load(p + 16 * j);
+int64_t round_up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
+
+// What the magnitudes of n coefficients may add up to before rounding, so that their products with codes of
+// the cache stay in int32: rounding adds up to n / 2, the sum itself is known to 1e-5.
+float sum_budget(int64_t n) {
+  constexpr auto kMost = static_cast<float>(std::numeric_limits<int32_t>::max() / kKvCodeMax);
+  return std::max(0.0f, (kMost - static_cast<float>(n) / 2 - 1) * (1 - 1e-5f));
 }
 
-// out[h][16] = out[h][16] * keep[h] (nothing when keep is null) + sum over n rows of row * coefficient[i][h].
-template <int H, bool kHalf>
-NUTSHELL_NOINLINE void sum_rows(const void* rows, int64_t n, const float* coefficients, const float* keep,
-                                float* out, int64_t stride) {
-  const V mask = f16_mask();
+// The step between codes of at most `most` whose magnitudes add up to at most `budget`, for n values (a
+// multiple of 4), and its inverse. Too small for a finite inverse: both 0, so all codes are. What is not
+// finite gives codes of at most `most` and a finite step.
+struct CodeScale {
+  float step, inverse;
+};
+NUTSHELL_INLINE CodeScale code_scale(const float* x, int64_t n, int32_t most, float budget) {
+  V largest = splat_f32(0), sum = splat_f32(0);
+  for (int64_t i = 0; i < n; i += 4) {
+    const V magnitude = wasm_f32x4_abs(load(x + i));
+    largest = wasm_f32x4_pmax(largest, magnitude);
+    sum = wasm_f32x4_add(sum, magnitude);
+  }
+  const float amax = std::min(max_lanes(largest), kAnySum);
+  if (!(amax > 0x1p-110f)) return {0, 0};
+  const float inverse = std::min(static_cast<float>(most) / amax, budget / sum_lanes(sum));
+  return {inverse > 0 ? 1.0f / inverse : 0.0f, inverse};
+}
+
+// Eight codes: adding 1.5 * 2^23 rounds to nearest even, the integer is in the low bits.
+NUTSHELL_INLINE V codes_of(const float* x, V inverse, V most) {
+  const V round = splat_f32(12582912.0f), bits = wasm_i32x4_splat(0x4B400000);
+  const V a = wasm_i32x4_sub(wasm_f32x4_add(wasm_f32x4_mul(load(x), inverse), round), bits);
+  const V b = wasm_i32x4_sub(wasm_f32x4_add(wasm_f32x4_mul(load(x + 4), inverse), round), bits);
+  const V codes = wasm_i16x8_min(wasm_i16x8_narrow_i32x4(a, b), most);
+  return wasm_i16x8_max(codes, wasm_i16x8_neg(most));
+}
+
+// n values (a multiple of 8) as coefficients of dot_rows; answers the step.
+NUTSHELL_NOINLINE float quantize_codes(const float* x, int64_t n, float budget, int16_t* out) {
+  const CodeScale scale = code_scale(x, n, 32767, budget);
+  const V inverse = splat_f32(scale.inverse), limit = wasm_i16x8_splat(32767);
+  for (int64_t i = 0; i < n; i += 8) wasm_v128_store(out + i, codes_of(x + i, inverse, limit));
+  return scale.step;
+}
+
+// Where a product goes: out[h][16] = out[h][16] * keep[h] + up[h] * sum, heads stride floats apart; without
+// keep what was there is not read.
+struct RowsOut {
+  float* out;
+  int64_t stride;
+  const float* up;
+  const float* keep;
+};
+
+// sum[h][lane] = sum over n_pairs rows [16][2] of row[lane][0] * c[h][2 i] + row[lane][1] * c[h][2 i + 1];
+// coefficients: H arrays of int16, c_stride apart.
+template <int H>
+NUTSHELL_NOINLINE void dot_rows(const int16_t* rows, int64_t n_pairs, const int16_t* coefficients,
+                                int64_t c_stride, const RowsOut& to) {
   V acc[H][4];
   for (int h = 0; h < H; ++h)
-    for (int j = 0; j < 4; ++j)
-      acc[h][j] =
-          keep == nullptr ? splat_f32(0) : wasm_f32x4_mul(load(out + h * stride + 4 * j), splat32(keep + h));
-  const auto* p = static_cast<const uint8_t*>(rows);
-  for (int64_t i = 0; i < n; ++i, p += kHalf ? 32 : 64, coefficients += H) {
+    for (int j = 0; j < 4; ++j) acc[h][j] = wasm_i32x4_splat(0);
+  for (int64_t i = 0; i < n_pairs; ++i, rows += 2 * kLanes, coefficients += 2) {
+    V c[H];
+    for (int h = 0; h < H; ++h) c[h] = splat32(coefficients + h * c_stride);
     NUTSHELL_UNROLL
     for (int j = 0; j < 4; ++j) {
-      const V row = load_lanes<kHalf>(p, j, mask);
+      const V row = load(rows + 8 * j);
       NUTSHELL_UNROLL
       for (int h = 0; h < H; ++h) {
-        acc[h][j] = madd(row, splat32(coefficients + h), acc[h][j]);
+        acc[h][j] = wasm_i32x4_add(acc[h][j], wasm_i32x4_dot_i16x8(row, c[h]));
         NUTSHELL_PIN(acc[h][j]);
       }
     }
   }
   for (int h = 0; h < H; ++h)
-    for (int j = 0; j < 4; ++j) wasm_v128_store(out + h * stride + 4 * j, acc[h][j]);
+    for (int j = 0; j < 4; ++j) {
+      float* out = to.out + h * to.stride + 4 * j;
+      V v = wasm_f32x4_mul(wasm_f32x4_convert_i32x4(acc[h][j]), splat32(to.up + h));
+      if (to.keep != nullptr) v = madd(load(out), splat32(to.keep + h), v);
+      wasm_v128_store(out, v);
+    }
 }
 
-template <bool kHalf>
-void sum_rows_n(int n_queries, const void* rows, int64_t n, const float* coefficients, const float* keep,
-                float* out, int64_t stride) {
+void dot_rows_n(int n_queries, const int16_t* rows, int64_t n_pairs, const int16_t* coefficients,
+                int64_t c_stride, const RowsOut& to) {
   if (n_queries == 3)
-    sum_rows<3, kHalf>(rows, n, coefficients, keep, out, stride);
+    dot_rows<3>(rows, n_pairs, coefficients, c_stride, to);
   else if (n_queries == 2)
-    sum_rows<2, kHalf>(rows, n, coefficients, keep, out, stride);
+    dot_rows<2>(rows, n_pairs, coefficients, c_stride, to);
   else
-    sum_rows<1, kHalf>(rows, n, coefficients, keep, out, stride);
+    dot_rows<1>(rows, n_pairs, coefficients, c_stride, to);
 }
 
 // softcap * tanh(x / softcap), tanh(u) = 1 - 2 / (e^2u + 1).
@@ -72,16 +119,16 @@ NUTSHELL_INLINE V cap_scores(V x, float softcap) {
   return wasm_f32x4_mul(t, splat_f32(softcap));
 }
 
-// Scores s[0, n), n a multiple of 4: times up, capped, -infinity outside [valid_begin, valid_end); their
-// maximum.
-NUTSHELL_NOINLINE float prepare_scores(float* s, int64_t n, float up, float softcap, int64_t valid_begin,
-                                       int64_t valid_end) {
-  const V vup = splat_f32(up), none = splat_f32(-std::numeric_limits<float>::infinity());
+// Scores s[0, n), n a multiple of 4: times the keys' scales, capped, -infinity outside [valid_begin,
+// valid_end); their maximum.
+NUTSHELL_NOINLINE float prepare_scores(float* s, int64_t n, const float* key_scales, float softcap,
+                                       int64_t valid_begin, int64_t valid_end) {
+  const V none = splat_f32(-std::numeric_limits<float>::infinity());
   const auto lane = [](int64_t i) { return wasm_i32x4_splat(static_cast<int32_t>(i)); };
   const V first = lane(valid_begin), last = lane(valid_end);
   V largest = none, index = wasm_i32x4_make(0, 1, 2, 3);
   for (int64_t i = 0; i < n; i += 4) {
-    V v = wasm_f32x4_mul(load(s + i), vup);
+    V v = wasm_f32x4_mul(load(s + i), load(key_scales + i));
     if (softcap > 0) v = cap_scores(v, softcap);
     const V valid = wasm_v128_and(wasm_i32x4_ge(index, first), wasm_i32x4_lt(index, last));
     v = wasm_v128_bitselect(v, none, valid);
@@ -92,86 +139,159 @@ NUTSHELL_NOINLINE float prepare_scores(float* s, int64_t n, float up, float soft
   return max_lanes(largest);
 }
 
-// s = e^(s - largest) and their sum; lanes of -infinity become 0.
-NUTSHELL_NOINLINE float exponentiate(float* s, int64_t n, float largest) {
+// s = e^(s - largest) * value scale, lanes of -infinity 0; answers the sum of the exponentials alone.
+NUTSHELL_NOINLINE float exponentiate(float* s, int64_t n, float largest, const float* value_scales) {
   const V m = splat_f32(largest), floor = splat_f32(-80.0f);
   V sum = splat_f32(0);
   for (int64_t i = 0; i < n; i += 4) {
     const V x = wasm_f32x4_sub(load(s + i), m);
     const V e = wasm_v128_and(exp_f32x4(x), wasm_f32x4_ge(x, floor));  // below e^-80: 0
-    wasm_v128_store(s + i, e);
+    wasm_v128_store(s + i, wasm_f32x4_mul(e, load(value_scales + i)));
     sum = wasm_f32x4_add(sum, e);
   }
   return sum_lanes(sum);
 }
 
-int64_t round_up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
-
-const uint16_t* key_tile(const KvLayer& kv, int64_t head, int64_t position) {
+int16_t* key_tile(const KvLayer& kv, int64_t head, int64_t position) {
   return kv.keys + (head * (kv.n_ctx / kLanes) + position / kLanes) * kv.head_dim * kLanes;
 }
-const uint16_t* value_tile(const KvLayer& kv, int64_t head, int64_t tile, int64_t position) {
+// position is even.
+int16_t* value_tile(const KvLayer& kv, int64_t head, int64_t tile, int64_t position) {
   return kv.values + ((head * (kv.head_dim_v / kLanes) + tile) * kv.n_ctx + position) * kLanes;
 }
 
 }  // namespace
 
-uint16_t kv_f16(float x) {
-  const float magnitude = std::fabs(x);
-  if (magnitude < 0x1p-14f) return magnitude < 0x1p-15f ? 0 : x < 0 ? 0x8400 : 0x0400;
-  const uint16_t h = f32_to_f16(x);
-  return (h & 0x7c00) == 0x7c00 ? static_cast<uint16_t>((h & 0x8000) | 0x7bff) : h;
+KvBytes kv_bytes(const KvShape& shape) {
+  const auto positions = static_cast<uint64_t>(shape.n_head_kv) * static_cast<uint64_t>(shape.n_ctx);
+  return {positions * static_cast<uint64_t>(shape.head_dim) * sizeof(int16_t),
+          positions * static_cast<uint64_t>(shape.head_dim_v) * sizeof(int16_t), positions * sizeof(float)};
+}
+
+KvLayer kv_layer_at(void* memory, const KvShape& shape) {
+  const KvBytes bytes = kv_bytes(shape);
+  auto* p = static_cast<uint8_t*>(memory);
+  KvLayer kv;
+  kv.keys = reinterpret_cast<int16_t*>(p);
+  kv.values = reinterpret_cast<int16_t*>(p += bytes.keys);
+  kv.key_scales = reinterpret_cast<float*>(p += bytes.values);
+  kv.value_scales = reinterpret_cast<float*>(p + bytes.scales);
+  kv.n_head_kv = shape.n_head_kv;
+  kv.head_dim = shape.head_dim;
+  kv.head_dim_v = shape.head_dim_v;
+  kv.n_ctx = shape.n_ctx;
+  return kv;
 }
 
 NUTSHELL_NOINLINE void kv_store(const KvLayer& kv, int64_t head, int64_t position, const float* key,
                                 const float* value) {
-  auto* k = const_cast<uint16_t*>(key_tile(kv, head, position)) + position % kLanes;
-  for (int64_t d = 0; d < kv.head_dim; ++d) k[d * kLanes] = kv_f16(key[d]);
-  for (int64_t tile = 0; tile < kv.head_dim_v / kLanes; ++tile) {
-    auto* v = const_cast<uint16_t*>(value_tile(kv, head, tile, position));
-    for (int64_t d = 0; d < kLanes; ++d) v[d] = kv_f16(value[tile * kLanes + d]);
+  const int64_t hd = kv.head_dim, hd_v = kv.head_dim_v, at = head * kv.n_ctx + position;
+  const CodeScale k = code_scale(key, hd, kKvCodeMax, kAnySum),
+                  v = code_scale(value, hd_v, kKvCodeMax, kAnySum);
+  const V limit = wasm_i16x8_splat(kKvCodeMax);
+  kv.key_scales[at] = k.step;
+  kv.value_scales[at] = v.step;
+  alignas(16) int16_t codes[8];
+  int16_t* keys = key_tile(kv, head, position) + position % kLanes * 2;
+  for (int64_t d = 0; d < hd; d += 8) {
+    wasm_v128_store(codes, codes_of(key + d, splat_f32(k.inverse), limit));
+    for (int64_t i = 0; i < 8; i += 2) std::memcpy(keys + (d + i) * kLanes, codes + i, 2 * sizeof(int16_t));
+  }
+  for (int64_t d = 0; d < hd_v; d += 8) {
+    wasm_v128_store(codes, codes_of(value + d, splat_f32(v.inverse), limit));
+    int16_t* to = value_tile(kv, head, d / kLanes, position - position % 2) + d % kLanes * 2 + position % 2;
+    for (int64_t i = 0; i < 8; ++i) to[2 * i] = codes[i];
   }
 }
 
 // 128 positions keep a chunk of keys in the L1 cache and give two threads work from 256 positions on; longer
 // contexts use longer chunks so that combining stays cheap.
 int64_t chunk_length(int64_t n_positions) {
-  return std::max<int64_t>(128, round_up((n_positions + kMaxChunks - 2) / (kMaxChunks - 1), kLanes));
+  return std::max<int64_t>(kBlock, round_up((n_positions + kMaxChunks - 2) / (kMaxChunks - 1), kLanes));
 }
 
+namespace {
+
+// Hands out parts of a piece of memory, each a multiple of 16 bytes; without memory it only counts.
+class Parts {
+ public:
+  explicit Parts(void* memory) : at_(static_cast<uint8_t*>(memory)) {}
+  template <typename T>
+  T* take(int64_t n) {
+    const auto bytes = static_cast<size_t>(round_up(n * static_cast<int64_t>(sizeof(T)), 16));
+    auto* p = at_ == nullptr ? nullptr : reinterpret_cast<T*>(at_ + used_);
+    used_ += bytes;
+    return p;
+  }
+  size_t used() const { return used_; }
+
+ private:
+  uint8_t* at_;
+  size_t used_ = 0;
+};
+
+// Work space of attend_chunk for n positions.
+struct ChunkScratch {
+  int16_t* queries;  // [group][head_dim]
+  float* up;         // [group]: value of one unit of a query's scores, key scale aside
+  float* scores;     // [group][n]
+  int16_t* weights;  // [kQueries][kBlock]
+  static ChunkScratch at(const AttentionShape& a, int64_t n, Parts&& parts, size_t* used = nullptr) {
+    ChunkScratch s{parts.take<int16_t>(a.group() * a.head_dim), parts.take<float>(a.group()),
+                   parts.take<float>(a.group() * n), parts.take<int16_t>(kQueries * kBlock)};
+    if (used != nullptr) *used = parts.used();
+    return s;
+  }
+};
+
+// How many of `left` queries to work on next: as even as can be, so that none is left alone.
+int next_queries(int64_t left) {
+  const int64_t turns = (left + kQueries - 1) / kQueries;
+  return static_cast<int>((left + turns - 1) / turns);
+}
+
+}  // namespace
+
 size_t attend_chunk_scratch_bytes(const AttentionShape& a, int64_t n_ctx) {
-  const int64_t chunk = chunk_length(n_ctx) + 2 * kLanes;
-  return static_cast<size_t>(a.group() * a.head_dim + 2 * a.group() * chunk) * sizeof(float);
+  size_t used = 0;
+  ChunkScratch::at(a, chunk_length(n_ctx) + 2 * kLanes, Parts(nullptr), &used);
+  return used;
 }
 
 void attend_chunk(const KvLayer& kv, const AttentionShape& a, int64_t head, const float* q, int64_t begin,
                   int64_t end, float* partial, int64_t partial_stride, void* scratch) {
   const int64_t group = a.group(), hd = a.head_dim;
   const int64_t first = begin / kLanes * kLanes, n = round_up(end - first, kLanes);
-  auto* turned = static_cast<float*>(scratch);  // queries, then weights, as [row][query]
-  float* scores = turned + group * std::max(hd, n);
-  const float up = a.scale * kQueryUp;
-  for (int64_t h0 = 0; h0 < group; h0 += kQueries) {
-    const int m = static_cast<int>(std::min<int64_t>(kQueries, group - h0));
-    for (int64_t d = 0; d < hd; ++d)
-      for (int h = 0; h < m; ++h) turned[d * m + h] = q[(h0 + h) * hd + d] * up;
+  const ChunkScratch s = ChunkScratch::at(a, n, Parts(scratch));
+  const int64_t at = head * kv.n_ctx + first;
+  for (int64_t h = 0; h < group; ++h)
+    s.up[h] = a.scale * quantize_codes(q + h * hd, hd, sum_budget(hd), s.queries + h * hd);
+  for (int64_t h = 0; h < group;) {
+    const int m = next_queries(group - h);
     for (int64_t p = 0; p < n; p += kLanes)
-      sum_rows_n<true>(m, key_tile(kv, head, first + p), hd, turned, nullptr, scores + h0 * n + p, n);
+      dot_rows_n(m, key_tile(kv, head, first + p), hd / 2, s.queries + h * hd, hd,
+                 {s.scores + h * n + p, n, s.up + h, nullptr});
+    h += m;
   }
   for (int64_t h = 0; h < group; ++h) {
-    float* s = scores + h * n;
     float* out = partial + h * partial_stride;
-    out[0] = prepare_scores(s, n, kScoreUp, a.softcap, begin - first, end - first);
-    out[1] = exponentiate(s, n, out[0]);
+    out[0] = prepare_scores(s.scores + h * n, n, kv.key_scales + at, a.softcap, begin - first, end - first);
+    out[1] = exponentiate(s.scores + h * n, n, out[0], kv.value_scales + at);
   }
-  const int64_t skip = begin - first, used = end - begin;
-  for (int64_t h0 = 0; h0 < group; h0 += kQueries) {
-    const int m = static_cast<int>(std::min<int64_t>(kQueries, group - h0));
-    for (int64_t i = 0; i < used; ++i)
-      for (int h = 0; h < m; ++h) turned[i * m + h] = scores[(h0 + h) * n + skip + i] * kWeightUp;
-    for (int64_t tile = 0; tile < a.head_dim_v / kLanes; ++tile)
-      sum_rows_n<true>(m, value_tile(kv, head, tile, begin), used, turned, nullptr,
-                       partial + h0 * partial_stride + 2 + tile * kLanes, partial_stride);
+  const float keep[kQueries] = {1, 1, 1};
+  for (int64_t h = 0; h < group;) {
+    const int m = next_queries(group - h);
+    for (int64_t p = 0; p < n; p += kBlock) {
+      const int64_t block = std::min(kBlock, n - p);
+      float up[kQueries];
+      for (int i = 0; i < m; ++i)
+        up[i] = quantize_codes(s.scores + (h + i) * n + p, block, sum_budget(block), s.weights + i * kBlock);
+      for (int64_t tile = 0; tile < a.head_dim_v / kLanes; ++tile)
+        dot_rows_n(
+            m, value_tile(kv, head, tile, first + p), block / 2, s.weights, kBlock,
+            {partial + h * partial_stride + 2 + tile * kLanes, partial_stride, up, p == 0 ? nullptr : keep});
+    }
+    h += m;
   }
 }
 
@@ -201,100 +321,87 @@ namespace {
 
 // Work space of attend_block.
 struct BlockScratch {
-  float* keys;     // [kBlock / 16][head_dim][16]
-  float* values;   // [head_dim_v / 16][kBlock][16]
-  float* queries;  // [part][head_dim][3]
-  float* sums;     // [part][3][head_dim_v]
-  float* scores;   // [3][kBlock]
-  float* weights;  // [kBlock][3]
-  float* largest;  // [query]
-  float* total;    // [query]
-  static int64_t parts(const AttentionShape& a) {
-    return (attend_block_tokens(a) * a.group() + kQueries - 1) / kQueries;
-  }
-  static BlockScratch at(const AttentionShape& a, void* memory, size_t* floats) {
-    auto* p = static_cast<float*>(memory);
-    size_t used = 0;
-    const auto take = [&](int64_t n) {
-      float* at = p == nullptr ? nullptr : p + used;
-      used += static_cast<size_t>(round_up(n, 4));
-      return at;
-    };
-    const int64_t hd = a.head_dim, hd_v = a.head_dim_v, n = parts(a) * kQueries;
-    BlockScratch s{take(kBlock * hd),       take(kBlock * hd_v),     take(n * hd), take(n * hd_v),
-                   take(kQueries * kBlock), take(kQueries * kBlock), take(n),      take(n)};
-    if (floats != nullptr) *floats = used;
+  int16_t* queries;  // [query][head_dim]
+  float* sums;       // [query][head_dim_v]
+  float* up;         // [query]
+  float* largest;    // [query]
+  float* total;      // [query]
+  float* scores;     // [kQueries][kBlock]
+  int16_t* weights;  // [kQueries][kBlock]
+  static BlockScratch at(const AttentionShape& a, Parts&& parts, size_t* used = nullptr) {
+    const int64_t n = round_up(attend_block_tokens(a) * a.group(), kQueries);
+    BlockScratch s{parts.take<int16_t>(n * a.head_dim),
+                   parts.take<float>(n * a.head_dim_v),
+                   parts.take<float>(n),
+                   parts.take<float>(n),
+                   parts.take<float>(n),
+                   parts.take<float>(kQueries * kBlock),
+                   parts.take<int16_t>(kQueries * kBlock)};
+    if (used != nullptr) *used = parts.used();
     return s;
   }
 };
 
-NUTSHELL_NOINLINE void widen(const uint16_t* from, int64_t n, float* to) {
-  const V mask = f16_mask(), up = splat_f32(0x1p112f);
-  for (int64_t i = 0; i < n; i += 4)
-    wasm_v128_store(to + i, wasm_f32x4_mul(load_f16_raw(from + i, mask), up));
-}
-
-// One part (3 queries) against one block of n positions from p0.
-void attend_part(const AttentionShape& a, const BlockScratch& s, int64_t part, int64_t p0, int64_t n,
-                 int64_t first_position) {
-  const int64_t hd = a.head_dim, hd_v = a.head_dim_v, n16 = round_up(n, kLanes);
-  for (int64_t p = 0; p < n16; p += kLanes)
-    sum_rows<kQueries, false>(s.keys + p * hd, hd, s.queries + part * hd * kQueries, nullptr, s.scores + p,
-                              kBlock);
-  float keep[kQueries];
-  for (int h = 0; h < kQueries; ++h) {
-    const int64_t query = part * kQueries + h, position = first_position + query / a.group();
-    float* row = s.scores + h * kBlock;
-    const float block_max = prepare_scores(row, n16, 1.0f, a.softcap, a.first_seen(position) - p0,
-                                           std::min(position + 1 - p0, n));
-    const float before = s.largest[query], now = std::max(before, block_max);
-    s.largest[query] = now;
-    if (now == -std::numeric_limits<float>::infinity()) {  // nothing seen yet
-      keep[h] = 0;
-      for (int64_t i = 0; i < n; ++i) s.weights[i * kQueries + h] = 0;
-      continue;
+// kQueries queries from `query` on against one block of n positions (a multiple of 16) from p0.
+void attend_part(const KvLayer& kv, const AttentionShape& a, int64_t head, const BlockScratch& s,
+                 int64_t query, int64_t p0, int64_t n, int64_t first_position) {
+  const int64_t hd = a.head_dim, hd_v = a.head_dim_v, at = head * kv.n_ctx + p0;
+  for (int64_t p = 0; p < n; p += kLanes)
+    dot_rows<kQueries>(key_tile(kv, head, p0 + p), hd / 2, s.queries + query * hd, hd,
+                       {s.scores + p, kBlock, s.up + query, nullptr});
+  float keep[kQueries], up[kQueries];
+  for (int i = 0; i < kQueries; ++i) {
+    const int64_t position = first_position + (query + i) / a.group();
+    float* row = s.scores + i * kBlock;
+    const float block_max =
+        prepare_scores(row, n, kv.key_scales + at, a.softcap, a.first_seen(position) - p0, position + 1 - p0);
+    float &largest = s.largest[query + i], &total = s.total[query + i];
+    const float now = std::max(largest, block_max);
+    if (now == -std::numeric_limits<float>::infinity()) {  // nothing seen yet: exponentials of 0
+      std::fill_n(row, n, 0.0f);
+      keep[i] = 0;
+    } else {
+      keep[i] = std::exp(largest - now);  // 0 at first
+      total = total * keep[i] + exponentiate(row, n, now, kv.value_scales + at);
     }
-    keep[h] = std::exp(before - now);  // 0 at first
-    s.total[query] = s.total[query] * keep[h] + exponentiate(row, n16, now);
-    for (int64_t i = 0; i < n; ++i) s.weights[i * kQueries + h] = row[i];
+    largest = now;
+    up[i] = quantize_codes(row, n, sum_budget(n), s.weights + i * kBlock);
   }
-  for (int64_t tile = 0; tile < hd_v / kLanes; ++tile)
-    sum_rows<kQueries, false>(s.values + tile * kBlock * kLanes, n, s.weights, keep,
-                              s.sums + part * kQueries * hd_v + tile * kLanes, hd_v);
+  for (int64_t tile = 0; tile < a.head_dim_v / kLanes; ++tile)
+    dot_rows<kQueries>(value_tile(kv, head, tile, p0), n / 2, s.weights, kBlock,
+                       {s.sums + query * hd_v + tile * kLanes, hd_v, up, keep});
 }
 
 }  // namespace
 
 size_t attend_block_scratch_bytes(const AttentionShape& a) {
-  size_t floats = 0;
-  BlockScratch::at(a, nullptr, &floats);
-  return floats * sizeof(float);
+  size_t used = 0;
+  BlockScratch::at(a, Parts(nullptr), &used);
+  return used;
 }
 
 void attend_block(const KvLayer& kv, const AttentionShape& a, int64_t head, const float* q, int64_t t0,
                   int64_t t1, int64_t n_past, float* out, void* scratch) {
-  const BlockScratch s = BlockScratch::at(a, scratch, nullptr);
+  const BlockScratch s = BlockScratch::at(a, Parts(scratch));
   const int64_t hd = a.head_dim, hd_v = a.head_dim_v, group = a.group();
-  const int64_t n_queries = (t1 - t0) * group, n_parts = (n_queries + kQueries - 1) / kQueries;
-  for (int64_t i = 0; i < n_parts * kQueries; ++i) {
-    const int64_t t = t0 + i / group, h = head * group + i % group;
-    float* to = s.queries + i / kQueries * kQueries * hd + i % kQueries;
-    for (int64_t d = 0; d < hd; ++d)
-      to[d * kQueries] = i < n_queries ? q[(t * a.n_head + h) * hd + d] * a.scale : 0.0f;
+  const int64_t n_queries = (t1 - t0) * group, n_padded = round_up(n_queries, kQueries);
+  for (int64_t i = 0; i < n_padded; ++i) {
     s.largest[i] = -std::numeric_limits<float>::infinity();
-    s.total[i] = 0;
+    s.total[i] = s.up[i] = 0;
+    if (i < n_queries) {
+      const float* from = q + ((t0 + i / group) * a.n_head + head * group + i % group) * hd;
+      s.up[i] = a.scale * quantize_codes(from, hd, sum_budget(hd), s.queries + i * hd);
+    } else {
+      std::fill_n(s.queries + i * hd, hd, int16_t{0});
+    }
   }
-  std::fill_n(s.sums, n_parts * kQueries * hd_v, 0.0f);
+  std::fill_n(s.sums, n_padded * hd_v, 0.0f);
   const int64_t last = n_past + t1;  // positions beyond the last query's are not looked at
   for (int64_t p0 = a.first_seen(n_past + t0) / kLanes * kLanes; p0 < last; p0 += kBlock) {
-    const int64_t n = std::min(kBlock, last - p0);
-    for (int64_t p = 0; p < n; p += kLanes) widen(key_tile(kv, head, p0 + p), hd * kLanes, s.keys + p * hd);
-    for (int64_t tile = 0; tile < hd_v / kLanes; ++tile)
-      widen(value_tile(kv, head, tile, p0), n * kLanes, s.values + tile * kBlock * kLanes);
-    for (int64_t part = 0; part < n_parts; ++part) {
-      const int64_t latest = n_past + t0 + (part * kQueries + kQueries - 1) / group;
-      if (latest < p0) continue;
-      attend_part(a, s, part, p0, n, n_past + t0);
+    for (int64_t query = 0; query < n_padded; query += kQueries) {
+      const int64_t latest = std::min(last, n_past + t0 + (query + kQueries - 1) / group + 1);
+      if (latest > p0)
+        attend_part(kv, a, head, s, query, p0, std::min(kBlock, round_up(latest - p0, kLanes)), n_past + t0);
     }
   }
   for (int64_t i = 0; i < n_queries; ++i) {

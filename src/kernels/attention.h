@@ -1,12 +1,17 @@
-// Causal attention over a KV cache in 16-bit floats, tiled so that 16 positions (keys) or 16 dimensions
-// (values) are a row of vectors and one kernel serves both. L2. The widths of keys and of values may differ;
-// both are multiples of 16.
+// Causal attention over a KV cache of 14-bit codes in int16, tiled so that 16 positions (keys) or 16
+// dimensions (values) are a row of vectors and one integer kernel serves both. L2. head_dim is a multiple
+// of 16.
 //
-//   keys    [kv head][position / 16][dimension][16 positions]   f16
-//   values  [kv head][dimension / 16][position][16 dimensions]  f16
+//   keys    [kv head][position / 16][dimension / 2][16 positions][2 dimensions]   int16
+//   values  [kv head][dimension / 16][position / 2][16 dimensions][2 positions]   int16
+//   scales  [kv head][position]: one f32 for the key, one for the value
 //
-// f16 without subnormals (they are slow in f32 lanes): worst error 2^-11 relative or 2^-15 absolute; beyond
-// 65504 values saturate.
+// The head_dim values of one head at one position share a scale: code = round(x * 8191 / largest magnitude),
+// value = code * scale, worst error largest / 16382 (f16 keeps 2^-12 of each value, so the two are alike;
+// int16 has no slow subnormals, and one instruction multiplies and adds two products a lane). The other
+// operand, queries and softmax weights, becomes int16 codes whose magnitudes sum to less than 2^31 / 8191
+// (over head_dim, and over 128 positions): every sum is exact in int32, so that strict and relaxed flavours
+// give the same scores.
 #pragma once
 
 #include <cstddef>
@@ -15,9 +20,13 @@
 
 namespace nutshell {
 
+inline constexpr int32_t kKvCodeMax = 8191;
+
 struct KvLayer {
-  uint16_t* keys = nullptr;
-  uint16_t* values = nullptr;
+  int16_t* keys = nullptr;
+  int16_t* values = nullptr;
+  float* key_scales = nullptr;
+  float* value_scales = nullptr;
   int64_t n_head_kv = 0, head_dim = 0, head_dim_v = 0;  // head_dim: of keys
   int64_t n_ctx = 0;                                    // a multiple of 16
 };
@@ -39,10 +48,20 @@ struct AttentionShape {
   }
 };
 
-// The f16 the cache keeps for x.
-uint16_t kv_f16(float x);
+// Bytes of one layer's cache; the parts lie in the order of KvLayer. n_ctx is a multiple of 16.
+struct KvBytes {
+  uint64_t keys, values, scales;  // scales: of keys and of values, each
+  uint64_t total() const { return keys + values + 2 * scales; }
+};
+struct KvShape {
+  int64_t n_head_kv, head_dim, head_dim_v, n_ctx;
+};
+// Preconditions: the products fit 64 bits (check_graph bounds them).
+KvBytes kv_bytes(const KvShape& shape);
+KvLayer kv_layer_at(void* memory, const KvShape& shape);
 
-// Stores one head's key (head_dim values) and value (head_dim_v values) at a position.
+// Stores one head's key (head_dim values) and value (head_dim_v values) at a position. Values that are not
+// finite become finite ones; no input is undefined behaviour.
 void kv_store(const KvLayer& kv, int64_t head, int64_t position, const float* key, const float* value);
 
 // Decode: one token. The positions are cut into chunks whose length depends on their number only (never on

@@ -1,5 +1,7 @@
 #include "kernels/reference.h"
 
+#include "kernels/attention.h"
+
 #include <algorithm>
 #include <cmath>
 
@@ -74,11 +76,17 @@ Row rope(const Row& x, RotaryPairs pairs, std::span<const double> inv_freq, doub
   return out;
 }
 
-double kv_value(double x) {
-  const auto f = static_cast<float>(x);
-  if (std::fabs(f) < 0x1p-15f) return 0;
-  if (std::fabs(f) < 0x1p-14f) return f < 0 ? -0x1p-14 : 0x1p-14;
-  return static_cast<double>(f16_to_f32(f32_to_f16(f)));
+Row kv_row(const Row& x, int64_t head_dim) {
+  Row out(x.size());
+  for (size_t head = 0; head < x.size(); head += static_cast<size_t>(head_dim)) {
+    double largest = 0;
+    for (size_t d = head; d < head + static_cast<size_t>(head_dim); ++d)
+      largest = std::max(largest, std::fabs(x[d]));
+    const double step = largest / kKvCodeMax;
+    for (size_t d = head; d < head + static_cast<size_t>(head_dim); ++d)
+      out[d] = step > 0 ? std::nearbyint(x[d] / step) * step : 0;
+  }
+  return out;
 }
 
 Row attend(const Attention& a, const Row& q, const std::vector<Row>& keys, const std::vector<Row>& values,

@@ -37,7 +37,7 @@ struct Attention {
 // head_dim_v], as kept by the cache.
 Row attend(const Attention& a, const Row& q, const std::vector<Row>& keys, const std::vector<Row>& values,
            int64_t position);
-// The value the f16 cache keeps (attention.h).
-double kv_value(double x);
+// What the cache keeps of a token's keys or values (attention.h): per head, codes times a scale.
+Row kv_row(const Row& x, int64_t head_dim);
 
 }  // namespace nutshell::reference

@@ -36,9 +36,15 @@ std::optional<uint64_t> weight_bytes(const WeightSpec& w) {
 
 int64_t padded_context(const Extents& e) { return (e.n_ctx + 15) / 16 * 16; }
 
+KvShape kv_shape(const KvSpec& kv, const Extents& e) {
+  return {kv.n_head_kv, kv.head_dim, kv.head_dim_v, padded_context(e)};
+}
+
+// Nothing when the size does not fit 64 bits; 16 bytes per value bound what kv_bytes adds up.
 std::optional<uint64_t> kv_layer_bytes(const KvSpec& kv, const Extents& e) {
-  return checked_mul(static_cast<uint64_t>(kv.n_head_kv * (kv.head_dim + kv.head_dim_v)),
-                     static_cast<uint64_t>(padded_context(e)) * sizeof(uint16_t));
+  const auto bound = checked_mul(static_cast<uint64_t>(kv.n_head_kv * (kv.head_dim + kv.head_dim_v)),
+                                 static_cast<uint64_t>(padded_context(e)) * 16);
+  return bound ? std::optional(kv_bytes(kv_shape(kv, e)).total()) : bound;
 }
 
 Status too_big(const std::string& what) {
@@ -147,10 +153,7 @@ Status CpuBackend::allocate(Graph graph, const Extents& extents) {
     kv_memory.push_back(take(bytes));
     if (kv_memory.back() == nullptr) return no_memory;
     std::memset(kv_memory.back().get(), 0, static_cast<size_t>(bytes));
-    auto* keys = reinterpret_cast<uint16_t*>(kv_memory.back().get());
-    const int64_t n_ctx = padded_context(extents);
-    kv.push_back({keys, keys + spec.n_head_kv * spec.head_dim * n_ctx, spec.n_head_kv, spec.head_dim,
-                  spec.head_dim_v, n_ctx});
+    kv.push_back(kv_layer_at(kv_memory.back().get(), kv_shape(spec, extents)));
   }
   Program program = make_program(graph, extents);
   const ScratchPlan plan = plan_scratch(graph, extents, program, pool_.n_threads());

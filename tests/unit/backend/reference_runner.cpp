@@ -19,11 +19,8 @@ void ReferenceRunner::attend(const AttentionOp& o, const Step& step) {
   values.resize(static_cast<size_t>(step.n_past));
   Rows out;
   for (size_t t = 0; t < step.tokens.size(); ++t) {
-    Row k = at(o.k)[t], v = at(o.v)[t];
-    for (double& x : k) x = reference::kv_value(x);
-    for (double& x : v) x = reference::kv_value(x);
-    keys.push_back(k);
-    values.push_back(v);
+    keys.push_back(reference::kv_row(at(o.k)[t], o.head_dim));
+    values.push_back(reference::kv_row(at(o.v)[t], o.head_dim_v));
     const std::span<const float> sinks =
         o.sinks == kNone ? std::span<const float>{} : w_[static_cast<size_t>(o.sinks)].values;
     out.push_back(

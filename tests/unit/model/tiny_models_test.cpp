@@ -63,8 +63,8 @@ void for_every_model(F f) {
 
 // On the CPU: f32 sums of up to 100 terms, five in a row per layer and two layers, give about
 // sqrt(100) * 10 * 2^-24 = 6e-6; keys, values, queries and softmax weights are
-// rounded to about 14 bits (2^-14 of the largest each, averaged over heads and positions), which dominates: two
-// layers of that add up to at most 5e-4.
+// rounded to about 14 bits (2^-14 of the largest each, averaged over heads and positions), which dominates:
+// two layers of that add up to at most 5e-4.
 constexpr double kCpuTolerance = 5e-4;
 // On the oracle, which computes in double precision, what is left is rounded: the logits it answers (2^-25),
 // the golden's printed digits, and hyperparameters that a file holds as f32 (2^-25 of an epsilon or of a RoPE

@@ -40,7 +40,6 @@ json error_json(const Status& status) {
 Engine::Reply Engine::load_begin(const json& json_options, uint64_t available_bytes) {
   ASSIGN_OR_RETURN(LoadOptions options, parse_load_options(json_options));
   options.memory_available = available_bytes;
-  loading_bytes_ = options.file_bytes;
   loader_ = std::make_unique<Loader>(pool_, std::move(options));
   return json::object();
 }
@@ -62,11 +61,12 @@ Engine::Reply Engine::load_next() {
   }
   const ReadRequest& read = **request;
   return json{{"state", "read"},
+              {"file", read.file},
               {"offset", read.offset},
               {"length", read.length},
               {"pointer", reinterpret_cast<uintptr_t>(read.target)},
               {"doneBytes", loader_->done_bytes()},
-              {"totalBytes", loading_bytes_}};
+              {"totalBytes", loader_->total_bytes()}};
 }
 
 Engine::Reply Engine::load_commit() {

@@ -21,12 +21,12 @@ class Engine {
   explicit Engine(int n_threads) : pool_(n_threads) {}
   int n_threads() const { return pool_.n_threads(); }
 
-  // options: {fileBytes, contextSize?, memoryLimit?, name?}. A model that is loaded stays until the new one
-  // is ready; a failed load leaves it as it was. available_bytes: what the platform can still give, 0
-  // unknown.
+  // options: {files [{name, bytes}], contextSize?, memoryLimit?, name?}. A model that is loaded stays until
+  // the new one is ready; a failed load leaves it as it was. available_bytes: what the platform can still
+  // give, 0 unknown.
   Reply load_begin(const nlohmann::json& options, uint64_t available_bytes);
-  // {state:"read", offset, length, pointer, doneBytes, totalBytes}: put those file bytes at the address
-  // `pointer`, then load_commit(). Or {state:"ready", info}.
+  // {state:"read", file, offset, length, pointer, doneBytes, totalBytes}: put those bytes of files[file] at
+  // the address `pointer`, then load_commit(). Or {state:"ready", info}.
   Reply load_next();
   Reply load_commit();
   Reply unload();
@@ -48,7 +48,6 @@ class Engine {
   std::unique_ptr<Model> model_;
   std::unique_ptr<Session> session_;
   bool logprobs_ = false;
-  uint64_t loading_bytes_ = 0;
 };
 
 }  // namespace nutshell

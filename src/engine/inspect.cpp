@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <map>
 
-#include "engine/loader.h"
 #include "engine/tokenizer_data.h"
+#include "model/arch/arch.h"
 
 namespace nutshell {
 namespace {
@@ -23,22 +23,19 @@ json string_or_null(const GgufFile& file, const char* key) {
 }
 
 // Tensors, their formats and the sizes.
-void describe_tensors(const GgufFile& file, json& out) {
+void describe_tensors(const TensorIndex& index, json& out) {
   uint64_t values = 0, sized_values = 0, bytes = 0;
   json formats = json::object(), tensors = json::array();
-  for (const GgufTensor& t : file.tensors()) {
-    const auto n = static_cast<uint64_t>(t.n_values());
+  for (const TensorEntry& t : index.entries()) {
+    const auto n = static_cast<uint64_t>(t.n_rows * t.n_cols);
     values += n;
     if (t.bytes > 0) {  // the size of a format that is not even known by name is not known either
       sized_values += n;
       bytes += t.bytes;
     }
-    const std::string format = t.format_name();
-    json& count = formats[format];
+    json& count = formats[t.format_name];
     count = count.is_null() ? 1 : count.get<uint64_t>() + 1;
-    json shape = json::array();
-    for (int i = 0; i < t.n_dims; ++i) shape.push_back(t.dims[static_cast<size_t>(i)]);
-    tensors.push_back({{"name", t.name}, {"shape", shape}, {"format", format}, {"bytes", t.bytes}});
+    tensors.push_back({{"name", t.name}, {"shape", t.shape}, {"format", t.format_name}, {"bytes", t.bytes}});
   }
   out["parameters"] = values;
   out["bits_per_weight"] =
@@ -48,10 +45,10 @@ void describe_tensors(const GgufFile& file, json& out) {
 }
 
 // One problem per format, not per tensor.
-void check_formats(const GgufFile& file, json& problems) {
-  std::map<std::string, std::vector<const GgufTensor*>> unsupported;
-  for (const GgufTensor& t : file.tensors())
-    if (!t.dtype) unsupported[t.format_name()].push_back(&t);
+void check_formats(const TensorIndex& index, json& problems) {
+  std::map<std::string, std::vector<const TensorEntry*>> unsupported;
+  for (const TensorEntry& t : index.entries())
+    if (!t.dtype) unsupported[t.format_name].push_back(&t);
   for (const auto& [format, tensors] : unsupported) {
     const size_t more = tensors.size() - 1;
     problems.push_back(tensors[0]->check_supported().message() +
@@ -60,14 +57,14 @@ void check_formats(const GgufFile& file, json& problems) {
 }
 
 // Architecture, its parameters, and every weight it wants: the graph is built and thrown away.
-Status check_architecture(const GgufFile& file) {
+Status check_architecture(const ModelHeader& header) {
+  const GgufFile& file = header.metadata;
   ASSIGN_OR_RETURN(const std::string name, file.get_string("general.architecture"));
   ASSIGN_OR_RETURN(const ArchDef* arch, find_architecture(name));
-  if (file.tensors().empty())
+  if (header.tensors.entries().empty())
     return {ErrorCode::missing_tensor, "the file has no tensors: it is a vocabulary, not a model"};
   ASSIGN_OR_RETURN(const HParams hparams, arch->read_hparams(file));
-  const TensorIndex tensors = index_tensors(file);
-  GraphBuilder builder(tensors);
+  GraphBuilder builder(header.tensors);
   arch->build(builder, hparams, {});
   const Status status = builder.finish().status();
   return status.code() == ErrorCode::unsupported_format ? Status() : status;  // listed by check_formats
@@ -80,19 +77,17 @@ Status check_tokenizer(const GgufFile& file) {
 
 }  // namespace
 
-json inspect(const GgufFile& file) {
+json inspect(const ModelHeader& header) {
+  const GgufFile& file = header.metadata;
   json out = {{"architecture", string_or_null(file, "general.architecture")}};
-  describe_tensors(file, out);
+  describe_tensors(header.tensors, out);
   const auto tokens = file.get_strings("tokenizer.ggml.tokens");
   out["tokenizer"] = {{"model", string_or_null(file, "tokenizer.ggml.model")},
                       {"pre", string_or_null(file, "tokenizer.ggml.pre")},
                       {"vocabulary", tokens.ok() ? tokens->size() : 0}};
   json problems = json::array();
-  if (const auto parts = file.get_i64("split.count", 1); parts.ok() && *parts > 1)
-    problems.push_back("the file is one of " + std::to_string(*parts) +
-                       " parts; split models are not supported");
-  check_formats(file, problems);
-  add_problem(problems, check_architecture(file));
+  check_formats(header.tensors, problems);
+  add_problem(problems, check_architecture(header));
   add_problem(problems, check_tokenizer(file));
   out["problems"] = std::move(problems);
   return out;

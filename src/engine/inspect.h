@@ -1,10 +1,10 @@
-// What a model file holds and whether it could be run, from its header alone. L5. Does not read tensor data
+// What a model holds and whether it could be run, from its header alone. L5. Does not read tensor data
 // and does not judge memory (memory_plan.h does).
 #pragma once
 
 #include <nlohmann/json.hpp>
 
-#include "model/gguf.h"
+#include "model/model_header.h"
 
 namespace nutshell {
 
@@ -14,6 +14,6 @@ namespace nutshell {
 // shape is in the file's order: the contiguous extent first. What the file does not say is null.
 // problems lists all that keeps the model from being loaded; empty: it would load, memory permitting.
 // Strings come from the file and need not be valid UTF-8: dump with error_handler_t::replace.
-nlohmann::json inspect(const GgufFile& file);
+nlohmann::json inspect(const ModelHeader& header);
 
 }  // namespace nutshell

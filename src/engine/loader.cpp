@@ -9,9 +9,7 @@
 namespace nutshell {
 namespace {
 
-constexpr uint64_t kFirstHeaderBytes = 4u << 20;
-constexpr uint64_t kMaxHeaderBytes = 128u << 20;  // Gemma's 262,144 tokens take about 10 MB
-constexpr uint64_t kStagingBytes = 4u << 20;      // weights pass through this much at a time
+constexpr uint64_t kStagingBytes = 4u << 20;  // weights pass through this much at a time
 constexpr int64_t kMaxHostTensorValues = 1u << 16;
 
 uint64_t count_parameters(const TensorIndex& tensors) {
@@ -21,25 +19,26 @@ uint64_t count_parameters(const TensorIndex& tensors) {
   return n;
 }
 
-}  // namespace
+// The piece of a tensor that holds a row.
+struct PieceAt {
+  const TensorPiece* piece;
+  int64_t row;  // inside the piece
+};
 
-TensorIndex index_tensors(const GgufFile& file) {
-  TensorIndex index;
-  for (const GgufTensor& t : file.tensors()) {
-    TensorEntry entry;
-    entry.name = t.name;
-    entry.dtype = t.dtype;
-    entry.format_name = t.format_name();
-    entry.n_cols = t.dims[0];
-    entry.n_rows = t.dims[1] * t.dims[2] * t.dims[3];
-    entry.file_offset = file.data_offset() + t.offset;
-    entry.bytes = t.bytes;
-    index.add(std::move(entry));
+PieceAt piece_of(const TensorEntry& t, int64_t row) {
+  for (const TensorPiece& piece : t.pieces) {
+    if (row < piece.n_rows) return {&piece, row};
+    row -= piece.n_rows;
   }
-  return index;
+  return {nullptr, 0};
 }
 
-Loader::Loader(ThreadPool& pool, LoadOptions options) : pool_(pool), options_(std::move(options)) {}
+}  // namespace
+
+Loader::Loader(ThreadPool& pool, LoadOptions options)
+    : pool_(pool), options_(std::move(options)), header_reader_(options_.files) {
+  for (const ModelFile& file : options_.files) total_bytes_ += file.bytes;
+}
 
 Result<std::optional<ReadRequest>> Loader::next() {
   if (!failed_.ok()) return failed_;
@@ -54,7 +53,7 @@ Status Loader::commit() {
   Status status;
   switch (phase_) {
     case Phase::header:
-      status = commit_header();
+      status = header_reader_.commit();
       break;
     case Phase::host_tensors:
       status = commit_host_tensor();
@@ -71,54 +70,48 @@ Status Loader::commit() {
 }
 
 Result<std::optional<ReadRequest>> Loader::request() {
-  ReadRequest read;
-  switch (phase_) {
-    case Phase::header: {
-      if (options_.file_bytes == 0) return Status(ErrorCode::truncated, "the file is empty");
-      const uint64_t want =
-          std::min(options_.file_bytes, header_read_ == 0 ? kFirstHeaderBytes : header_read_ * 2);
-      staging_.resize(want);
-      read = {header_read_, want - header_read_, staging_.data() + header_read_};
-      break;
+  if (phase_ == Phase::header) {
+    ASSIGN_OR_RETURN(std::optional<ReadRequest> read, header_reader_.next());
+    if (read) {
+      requested_bytes_ = read->length;
+      return read;
     }
-    case Phase::host_tensors: {
-      const TensorEntry& t = *tensors_.find(host_names_.back());
-      staging_.resize(t.bytes);
-      read = {t.file_offset, t.bytes, staging_.data()};
-      break;
-    }
-    case Phase::weights: {
-      const Upload& u = uploads_[upload_];
-      const int64_t n = std::min(u.chunk_rows, u.n_rows - row_);
-      staging_.resize(static_cast<size_t>(u.row_bytes) * static_cast<size_t>(n));
-      read = {u.offset + u.row_bytes * static_cast<uint64_t>(row_), staging_.size(), staging_.data()};
-      break;
-    }
-    case Phase::ready:
-      return std::optional<ReadRequest>();
+    RETURN_IF_ERROR(start_model());
   }
+  if (phase_ == Phase::ready) return std::optional<ReadRequest>();
+  const ReadRequest read = phase_ == Phase::weights ? weight_request() : host_request();
   requested_bytes_ = read.length;
   return std::optional<ReadRequest>(read);
 }
 
-Status Loader::commit_header() {
-  header_read_ = staging_.size();
-  ASSIGN_OR_RETURN(file_, parse_gguf(staging_, options_.file_bytes));
-  if (file_) return start_model();
-  if (header_read_ >= std::min(options_.file_bytes, kMaxHeaderBytes))
-    return {ErrorCode::limit_exceeded, "the header is longer than " + format_bytes(kMaxHeaderBytes)};
-  return {};
+ReadRequest Loader::host_request() {
+  const TensorEntry& t = *header_.tensors.find(host_names_.back());
+  staging_.resize(t.bytes);
+  return {t.pieces[0].file, t.pieces[0].offset, t.bytes, staging_.data()};
+}
+
+// The rest of the chunk, as far as it lies together in one file.
+ReadRequest Loader::weight_request() {
+  const Upload& u = uploads_[upload_];
+  staging_.resize(static_cast<size_t>(u.row_bytes) * static_cast<size_t>(chunk_rows_));
+  const auto [piece, row] = piece_of(*u.tensor, row_ + filled_rows_);
+  const int64_t n = std::min(chunk_rows_ - filled_rows_, piece->n_rows - row);
+  return {piece->file, piece->offset + u.row_bytes * static_cast<uint64_t>(row),
+          u.row_bytes * static_cast<uint64_t>(n),
+          staging_.data() + u.row_bytes * static_cast<uint64_t>(filled_rows_)};
 }
 
 Status Loader::start_model() {
-  done_bytes_ = file_->data_offset();
-  tensors_ = index_tensors(*file_);
-  ASSIGN_OR_RETURN(const std::string architecture, file_->get_string("general.architecture"));
+  ASSIGN_OR_RETURN(header_, header_reader_.take());
+  done_bytes_ = header_.header_bytes;
+  total_bytes_ = header_.file_bytes;
+  const GgufFile& metadata = header_.metadata;
+  ASSIGN_OR_RETURN(const std::string architecture, metadata.get_string("general.architecture"));
   ASSIGN_OR_RETURN(arch_, find_architecture(architecture));
 
   model_ = std::make_unique<Model>();
-  ASSIGN_OR_RETURN(model_->hparams, arch_->read_hparams(*file_));
-  ASSIGN_OR_RETURN(TokenizerData data, read_tokenizer_data(*file_));
+  ASSIGN_OR_RETURN(model_->hparams, arch_->read_hparams(metadata));
+  ASSIGN_OR_RETURN(TokenizerData data, read_tokenizer_data(metadata));
   model_->special = {data.bos, data.eos, data.eot, data.add_bos};
   if (static_cast<int64_t>(data.tokens.size()) != model_->hparams.n_vocab)
     return {ErrorCode::corrupt_file, "the vocabulary has " + std::to_string(data.tokens.size()) +
@@ -128,18 +121,18 @@ Status Loader::start_model() {
   ModelInfo& info = model_->info;
   info.name = model_->hparams.name.empty() ? options_.name : model_->hparams.name;
   info.architecture = architecture;
-  info.parameters = count_parameters(tensors_);
-  info.file_bytes = options_.file_bytes;
+  info.parameters = count_parameters(header_.tensors);
+  info.file_bytes = total_bytes_;
   info.n_ctx_train = model_->hparams.n_ctx_train;
-  if (file_->has("tokenizer.chat_template")) {
-    ASSIGN_OR_RETURN(info.chat_template, file_->get_string("tokenizer.chat_template"));
+  if (metadata.has("tokenizer.chat_template")) {
+    ASSIGN_OR_RETURN(info.chat_template, metadata.get_string("tokenizer.chat_template"));
   }
 
   for (const std::string_view name : arch_->host_tensors)
-    if (tensors_.find(std::string(name)) != nullptr) host_names_.emplace_back(name);
+    if (header_.tensors.find(std::string(name)) != nullptr) host_names_.emplace_back(name);
   if (host_names_.empty()) return start_weights();
   for (const std::string& name : host_names_)
-    if (const TensorEntry& t = *tensors_.find(name); t.n_rows * t.n_cols > kMaxHostTensorValues)
+    if (const TensorEntry& t = *header_.tensors.find(name); t.n_rows * t.n_cols > kMaxHostTensorValues)
       return {ErrorCode::limit_exceeded,
               "the tensor '" + name + "' has " + std::to_string(t.n_rows * t.n_cols) + " values"};
   phase_ = Phase::host_tensors;
@@ -147,10 +140,8 @@ Status Loader::start_model() {
 }
 
 Status Loader::commit_host_tensor() {
-  const TensorEntry& t = *tensors_.find(host_names_.back());
-  if (!t.dtype)
-    return {ErrorCode::unsupported_format,
-            "the tensor '" + t.name + "' has the format " + t.format_name + ", which is not supported"};
+  const TensorEntry& t = *header_.tensors.find(host_names_.back());
+  RETURN_IF_ERROR(t.check_supported());
   std::vector<float>& values = host_[t.name];
   values.resize(static_cast<size_t>(t.n_rows * t.n_cols));
   decode_row(*t.dtype, staging_.data(), t.n_rows * t.n_cols, values.data());
@@ -160,7 +151,7 @@ Status Loader::commit_host_tensor() {
 }
 
 Status Loader::start_weights() {
-  GraphBuilder builder(tensors_);
+  GraphBuilder builder(header_.tensors);
   arch_->build(builder, model_->hparams, host_);
   ASSIGN_OR_RETURN(Graph graph, builder.finish());
 
@@ -182,14 +173,15 @@ Status Loader::start_weights() {
   ASSIGN_OR_RETURN(model_->needs, model_->backend->plan(graph, extents));
 
   for (size_t i = 0; i < graph.weights.size(); ++i) {
-    const TensorEntry& t = *tensors_.find(graph.weights[i].name);
-    uploads_.push_back(
-        {static_cast<WeightId>(i), t.file_offset, t.bytes / static_cast<uint64_t>(t.n_rows), t.n_rows, 0});
+    const TensorEntry& t = *header_.tensors.find(graph.weights[i].name);
+    uploads_.push_back({static_cast<WeightId>(i), &t, t.bytes / static_cast<uint64_t>(t.n_rows)});
   }
-  std::sort(uploads_.begin(), uploads_.end(),
-            [](const Upload& a, const Upload& b) { return a.offset < b.offset; });
+  std::sort(uploads_.begin(), uploads_.end(), [](const Upload& a, const Upload& b) {
+    const TensorPiece &x = a.tensor->pieces[0], &y = b.tensor->pieces[0];
+    return x.file != y.file ? x.file < y.file : x.offset < y.offset;
+  });
   // The header's bytes are no longer needed; the staging buffer shrinks to its working size.
-  file_.reset();
+  header_.metadata = {};
   staging_ = {};
   RETURN_IF_ERROR(model_->backend->allocate(std::move(graph), extents));
   phase_ = uploads_.empty() ? Phase::ready : Phase::weights;
@@ -199,26 +191,30 @@ Status Loader::start_weights() {
 
 // Chunks as large as the staging buffer allows, in the multiple the back end packs.
 void Loader::next_weight() {
-  row_ = 0;
+  row_ = filled_rows_ = 0;
   if (upload_ == uploads_.size()) {
     phase_ = Phase::ready;
     staging_ = {};
-    tensors_ = {};
+    uploads_ = {};
+    header_ = {};
     return;
   }
-  Upload& u = uploads_[upload_];
+  const Upload& u = uploads_[upload_];
   const int64_t multiple = model_->backend->upload_row_multiple(u.weight);
   const auto rows = static_cast<int64_t>(kStagingBytes / std::max<uint64_t>(1, u.row_bytes));
-  u.chunk_rows = std::max<int64_t>(1, rows / multiple) * multiple;
+  chunk_rows_ = std::min(u.tensor->n_rows, std::max<int64_t>(1, rows / multiple) * multiple);
 }
 
 Status Loader::commit_weight() {
   const Upload& u = uploads_[upload_];
-  const int64_t n = std::min(u.chunk_rows, u.n_rows - row_);
-  RETURN_IF_ERROR(model_->backend->upload(u.weight, row_, n, staging_));
-  done_bytes_ += staging_.size();
-  row_ += n;
-  if (row_ < u.n_rows) return {};
+  done_bytes_ += requested_bytes_;
+  filled_rows_ += static_cast<int64_t>(requested_bytes_ / u.row_bytes);
+  if (filled_rows_ < chunk_rows_) return {};
+  RETURN_IF_ERROR(model_->backend->upload(u.weight, row_, chunk_rows_, staging_));
+  row_ += chunk_rows_;
+  filled_rows_ = 0;
+  chunk_rows_ = std::min(chunk_rows_, u.tensor->n_rows - row_);
+  if (row_ < u.tensor->n_rows) return {};
   ++upload_;
   next_weight();
   return {};

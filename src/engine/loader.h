@@ -1,4 +1,4 @@
-// Loads a model file that the caller pushes in piece by piece. L5. The loader says which bytes it wants and
+// Loads a model whose files the caller pushes in piece by piece. L5. The loader says which bytes it wants and
 // where they should go; the caller copies them there (from OPFS, a Blob, a file) and commits. No file system,
 // no second copy: weights pass through one staging buffer into the layout the kernels read.
 //
@@ -13,14 +13,14 @@
 #include <string>
 #include <vector>
 
+#include "engine/header_reader.h"
 #include "engine/model.h"
 #include "model/arch/arch.h"
-#include "model/gguf.h"
 
 namespace nutshell {
 
 struct LoadOptions {
-  uint64_t file_bytes = 0;
+  std::vector<ModelFile> files;
   std::string name;               // shown when the file has no name of its own
   int64_t context_size = 0;       // tokens; 0: the trained length, at most kDefaultContext
   uint64_t memory_limit = 0;      // bytes for weights, KV cache and work space; 0: only what is available
@@ -31,15 +31,6 @@ struct LoadOptions {
 inline constexpr int64_t kDefaultContext = 4096;
 inline constexpr int64_t kPrefillTokens = 128;  // tokens per step: weights are unpacked once per step
 
-struct ReadRequest {
-  uint64_t offset = 0;
-  uint64_t length = 0;
-  uint8_t* target = nullptr;  // valid until commit()
-};
-
-// The tensors of a file as architectures look them up.
-TensorIndex index_tensors(const GgufFile& file);
-
 class Loader {
  public:
   Loader(ThreadPool& pool, LoadOptions options);
@@ -48,8 +39,9 @@ class Loader {
   Result<std::optional<ReadRequest>> next();
   // The bytes of the last request are in place.
   Status commit();
-  // Bytes of the file taken in so far (counted once).
+  // Bytes of the files taken in so far (counted once), and of all files.
   uint64_t done_bytes() const { return done_bytes_; }
+  uint64_t total_bytes() const { return total_bytes_; }
   // The finished model; precondition: next() answered nothing.
   std::unique_ptr<Model> take() { return std::move(model_); }
 
@@ -57,7 +49,8 @@ class Loader {
   enum class Phase { header, host_tensors, weights, ready };
 
   Result<std::optional<ReadRequest>> request();
-  Status commit_header();
+  ReadRequest host_request();
+  ReadRequest weight_request();
   Status start_model();  // after the header: architecture, tokenizer
   Status commit_host_tensor();
   Status start_weights();  // graph, memory plan, allocation
@@ -70,11 +63,10 @@ class Loader {
   Status failed_;
   std::vector<uint8_t> staging_;
   uint64_t requested_bytes_ = 0;
-  uint64_t done_bytes_ = 0;
-  uint64_t header_read_ = 0;
+  uint64_t done_bytes_ = 0, total_bytes_ = 0;
 
-  std::optional<GgufFile> file_;
-  TensorIndex tensors_;
+  HeaderReader header_reader_;
+  ModelHeader header_;
   const ArchDef* arch_ = nullptr;
   std::vector<std::string> host_names_;
   HostTensors host_;
@@ -82,12 +74,13 @@ class Loader {
 
   struct Upload {
     WeightId weight;
-    uint64_t offset, row_bytes;
-    int64_t n_rows, chunk_rows;
+    const TensorEntry* tensor;
+    uint64_t row_bytes;
   };
-  std::vector<Upload> uploads_;  // by file offset
+  std::vector<Upload> uploads_;  // by file and offset
   size_t upload_ = 0;
-  int64_t row_ = 0;
+  int64_t row_ = 0, chunk_rows_ = 0;  // rows given to the back end, and rows of the chunk under way
+  int64_t filled_rows_ = 0;           // of the chunk, in staging_
 };
 
 }  // namespace nutshell

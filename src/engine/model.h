@@ -16,7 +16,7 @@ struct ModelInfo {
   std::string name;  // general.name, or what the caller called the file
   std::string architecture;
   uint64_t parameters = 0;  // values in all tensors
-  uint64_t file_bytes = 0;
+  uint64_t file_bytes = 0;  // of all its files
   int64_t n_ctx_train = 0;
   std::optional<std::string> chat_template;  // Jinja source
 };

@@ -59,6 +59,20 @@ Status read_stop(const json& value, std::vector<std::string>& out) {
   return {};
 }
 
+Status read_files(const json& value, std::vector<ModelFile>& out) {
+  constexpr size_t kMaxFiles = 4096;
+  if (!value.is_array() || value.size() > kMaxFiles) return wrong("files", "a list of {name, bytes}");
+  for (const json& item : value) {
+    const auto name = item.find("name"), bytes = item.find("bytes");
+    if (!item.is_object() || name == item.end() || bytes == item.end() || !name->is_string())
+      return wrong("files", "a list of {name, bytes}");
+    ModelFile file{name->get<std::string>(), 0};
+    RETURN_IF_ERROR(read(*bytes, "files", file.bytes));
+    out.push_back(std::move(file));
+  }
+  return {};
+}
+
 Status read_bias(const json& value, std::vector<std::pair<int32_t, double>>& out) {
   if (!value.is_object()) return wrong("logitBias", "an object from token id to number");
   for (const auto& [key, bias] : value.items()) {
@@ -108,8 +122,8 @@ Result<LoadOptions> parse_load_options(const json& options) {
   LoadOptions out;
   for (const auto& [name, value] : options.items()) {
     if (value.is_null()) continue;
-    if (name == "fileBytes") {
-      RETURN_IF_ERROR(read(value, name, out.file_bytes));
+    if (name == "files") {
+      RETURN_IF_ERROR(read_files(value, out.files));
     } else if (name == "contextSize") {
       RETURN_IF_ERROR(read(value, name, out.context_size));
     } else if (name == "memoryLimit") {

@@ -108,12 +108,6 @@ std::string GgufTensor::format_name() const {
   return format ? std::string(format->name) : "ggml_type " + num(type_id);
 }
 
-Status GgufTensor::check_supported() const {
-  if (dtype) return {};
-  return {ErrorCode::unsupported_format,
-          "the tensor " + quoted(name) + " has the format " + format_name() + ", which is not supported"};
-}
-
 // One attempt at a prefix. A read beyond the prefix sets need_more_ and answers an error that only stops the
 // parsing; a read beyond the file is the error `truncated`.
 class GgufParser {

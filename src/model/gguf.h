@@ -71,8 +71,6 @@ struct GgufTensor {
   int64_t n_values() const { return dims[0] * dims[1] * dims[2] * dims[3]; }  // < 2^40
   // "Q4_K", also for known formats that cannot be run; "ggml_type 77" for the rest.
   std::string format_name() const;
-  // unsupported_format naming tensor and format when dtype is nothing.
-  Status check_supported() const;
 };
 
 // A metadata array of strings, in place; valid as long as the GgufFile it came from.

@@ -14,9 +14,8 @@ WeightId GraphBuilder::weight(const std::string& name, int64_t n_rows, int64_t n
     fail(ErrorCode::missing_tensor, "the file lacks the tensor '" + name + "'");
     return kNone;
   }
-  if (!entry->dtype) {
-    fail(ErrorCode::unsupported_format,
-         "the tensor '" + name + "' has the format " + entry->format_name + ", which is not supported");
+  if (const Status status = entry->check_supported(); !status.ok()) {
+    fail(status.code(), status.message());
     return kNone;
   }
   if (entry->n_rows != n_rows || entry->n_cols != n_cols) {

@@ -8,17 +8,29 @@
 #include <unordered_map>
 #include <vector>
 
+#include "base/result.h"
 #include "tensor/dtype.h"
 
 namespace nutshell {
+
+// Rows of a tensor that lie together in one file.
+struct TensorPiece {
+  uint32_t file = 0;  // index into the model's files
+  uint64_t offset = 0;
+  int64_t n_rows = 0;
+};
 
 struct TensorEntry {
   std::string name;
   std::optional<DType> dtype;  // nothing: a format that is not supported
   std::string format_name;     // for messages
+  std::vector<int64_t> shape;  // as GGUF has it: the contiguous extent first
   int64_t n_rows = 1, n_cols = 0;
-  uint64_t file_offset = 0;  // absolute
   uint64_t bytes = 0;
+  std::vector<TensorPiece> pieces;  // in row order; their rows add up to n_rows
+
+  // unsupported_format naming tensor and format, and what is supported, when dtype is nothing.
+  Status check_supported() const;
 };
 
 class TensorIndex {

@@ -44,9 +44,9 @@ Answer run_inspect(const std::string& file);
 
 // Whole file as text; file_not_found, io_error.
 Result<std::string> read_text_file(const std::string& path);
-// Only the header of a model file.
-Result<GgufFile> read_model_header(const std::string& path);
-// Loads a model file with the loader; the pool must outlive the model.
+// A model's path is a GGUF file, any part of a split one, or a folder. Only the header of a model.
+Result<ModelHeader> read_model_header(const std::string& path);
+// Loads a model with the loader; the pool must outlive the model.
 Result<std::unique_ptr<Model>> load_model_file(const std::string& path, ThreadPool& pool,
                                                LoadOptions options);
 int default_threads();

@@ -1,12 +1,16 @@
 // Reading files natively, for all subcommands.
+#include <dirent.h>
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <thread>
 
+#include "engine/header_reader.h"
+#include "model/gguf_split.h"
 #include "tools/commands.h"
 
 namespace nutshell {
@@ -48,7 +52,75 @@ class File {
   int fd_;
 };
 
-std::string base_name(const std::string& path) { return path.substr(path.find_last_of('/') + 1); }
+// The last part of a path; "dir/" is "dir".
+std::string base_name(std::string path) {
+  while (path.size() > 1 && path.back() == '/') path.pop_back();
+  return path.substr(path.find_last_of('/') + 1);
+}
+
+bool is_file(const std::string& path) {
+  struct stat info {};
+  return ::stat(path.c_str(), &info) == 0 && S_ISREG(info.st_mode);
+}
+
+// The names of the files in a folder, sorted; its subfolders are not looked into.
+Result<std::vector<std::string>> list_folder(const std::string& path) {
+  DIR* folder = ::opendir(path.c_str());
+  if (folder == nullptr)
+    return Status(ErrorCode::file_not_found, "cannot open '" + path + "': " + std::strerror(errno));
+  std::vector<std::string> names;
+  while (const dirent* entry = ::readdir(folder))
+    if (is_file(path + "/" + entry->d_name)) names.emplace_back(entry->d_name);
+  ::closedir(folder);
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
+// All files of the model a path means: a folder's, all parts of the split file one part of which is named, or
+// the file itself. Parts that are not there are left out; the loader says which.
+Result<std::vector<std::string>> model_paths(const std::string& path) {
+  struct stat info {};
+  std::vector<std::string> paths;
+  if (::stat(path.c_str(), &info) == 0 && S_ISDIR(info.st_mode)) {
+    ASSIGN_OR_RETURN(const std::vector<std::string> names, list_folder(path));
+    for (const std::string& name : names)
+      if (is_model_file(name)) paths.push_back(path + "/" + name);
+    if (paths.empty()) return Status(ErrorCode::file_not_found, "the folder '" + path + "' holds no model");
+    return paths;
+  }
+  const std::string name = base_name(path), folder = path.substr(0, path.size() - name.size());
+  if (const auto part = parse_part_name(name); part && is_file(path)) {
+    for (uint32_t number = 1; number <= part->count; ++number)
+      if (const std::string other = folder + part_name(part->stem, number, part->count); is_file(other))
+        paths.push_back(other);
+    return paths;
+  }
+  return std::vector<std::string>{path};
+}
+
+// The files of a model, open for reading.
+class OpenModel {
+ public:
+  static Result<OpenModel> open(const std::string& path) {
+    ASSIGN_OR_RETURN(const std::vector<std::string> paths, model_paths(path));
+    OpenModel model;
+    for (const std::string& each : paths) {
+      auto file = std::make_unique<File>(each);
+      ASSIGN_OR_RETURN(const uint64_t bytes, file->size(each));
+      model.files_.push_back({base_name(each), bytes});
+      model.open_.push_back(std::move(file));
+    }
+    return model;
+  }
+  const std::vector<ModelFile>& files() const { return files_; }
+  Status read(const ReadRequest& request) const {
+    return open_[request.file]->read_at(request.offset, request.length, request.target);
+  }
+
+ private:
+  std::vector<ModelFile> files_;
+  std::vector<std::unique_ptr<File>> open_;
+};
 
 }  // namespace
 
@@ -62,29 +134,26 @@ Result<std::string> read_text_file(const std::string& path) {
 
 Result<std::unique_ptr<Model>> load_model_file(const std::string& path, ThreadPool& pool,
                                                LoadOptions options) {
-  const File file(path);
-  ASSIGN_OR_RETURN(options.file_bytes, file.size(path));
+  ASSIGN_OR_RETURN(const OpenModel model, OpenModel::open(path));
+  options.files = model.files();
   options.name = base_name(path);
   Loader loader(pool, std::move(options));
   for (;;) {
     ASSIGN_OR_RETURN(const std::optional<ReadRequest> request, loader.next());
     if (!request) return loader.take();
-    RETURN_IF_ERROR(file.read_at(request->offset, request->length, request->target));
+    RETURN_IF_ERROR(model.read(*request));
     RETURN_IF_ERROR(loader.commit());
   }
 }
 
-Result<GgufFile> read_model_header(const std::string& path) {
-  const File file(path);
-  ASSIGN_OR_RETURN(const uint64_t size, file.size(path));
-  std::vector<uint8_t> prefix;
-  while (true) {
-    const uint64_t have = prefix.size(),
-                   want = std::min<uint64_t>(size, std::max<uint64_t>(4u << 20, have * 2));
-    prefix.resize(want);
-    RETURN_IF_ERROR(file.read_at(have, want - have, prefix.data() + have));
-    ASSIGN_OR_RETURN(std::optional<GgufFile> header, parse_gguf(prefix, size));
-    if (header) return std::move(*header);
+Result<ModelHeader> read_model_header(const std::string& path) {
+  ASSIGN_OR_RETURN(const OpenModel model, OpenModel::open(path));
+  HeaderReader reader(model.files());
+  for (;;) {
+    ASSIGN_OR_RETURN(const std::optional<ReadRequest> request, reader.next());
+    if (!request) return reader.take();
+    RETURN_IF_ERROR(model.read(*request));
+    RETURN_IF_ERROR(reader.commit());
   }
 }
 

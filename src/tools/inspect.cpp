@@ -6,7 +6,7 @@
 namespace nutshell {
 
 Answer run_inspect(const std::string& file) {
-  ASSIGN_OR_RETURN(const GgufFile header, read_model_header(file));
+  ASSIGN_OR_RETURN(const ModelHeader header, read_model_header(file));
   return inspect(header);
 }
 

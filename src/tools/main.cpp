@@ -15,6 +15,8 @@ namespace {
 using namespace nutshell;
 using nlohmann::json;
 
+constexpr const char* kModelHelp = "GGUF file, a part of a split one, or a Hugging Face folder";
+
 struct Main {
   bool as_json = false;
   std::function<Answer()> run;             // of the chosen subcommand
@@ -38,7 +40,7 @@ void print_all(const json& answer) { std::cout << dump(answer, 2) << std::endl; 
 
 void add_generate(CLI::App& app, Main& m, GenerateCommand& c) {
   CLI::App* sub = app.add_subcommand("generate", "Continue a raw prompt");
-  sub->add_option("MODEL", c.model, "Model file (GGUF)")->required();
+  sub->add_option("MODEL", c.model, kModelHelp)->required();
   sub->add_option("--prompt", c.prompt, "Text to continue; special tokens in it are recognised")->required();
   sub->add_option("--max-tokens", c.max_tokens, "Tokens to generate at most")->check(CLI::Range(0, 1 << 24));
   sub->add_option("--temperature", c.temperature, "0 is greedy")->check(CLI::Range(0.0, 10.0));
@@ -61,7 +63,7 @@ void add_generate(CLI::App& app, Main& m, GenerateCommand& c) {
 
 void add_tokenize(CLI::App& app, Main& m, TokenizeCommand& c) {
   CLI::App* sub = app.add_subcommand("tokenize", "Token ids of a text, and the text they give back");
-  sub->add_option("MODEL", c.model, "Model file (GGUF)")->required();
+  sub->add_option("MODEL", c.model, kModelHelp)->required();
   CLI::Option* text = sub->add_option("--text", c.text, "The text");
   CLI::Option* file = sub->add_option("--file", c.file, "A file with the text")->excludes(text);
   sub->add_flag("--no-special", c.no_special, "Special tokens in the text are plain text");
@@ -74,11 +76,11 @@ void add_tokenize(CLI::App& app, Main& m, TokenizeCommand& c) {
 
 void add_perplexity(CLI::App& app, Main& m, PerplexityCommand& c) {
   CLI::App* sub = app.add_subcommand("perplexity", "Perplexity of a text, and distance to a reference model");
-  sub->add_option("MODEL", c.model, "Model file (GGUF)")->required();
+  sub->add_option("MODEL", c.model, kModelHelp)->required();
   sub->add_option("--file", c.file, "A file with the text")->required();
   sub->add_option("--context", c.context, "Tokens per window")->check(CLI::Range(2, 1 << 24));
   sub->add_option("--tokens", c.tokens, "Only the first N tokens; 0: all")->check(CLI::NonNegativeNumber);
-  sub->add_option("--reference", c.reference, "Model file to compare with");
+  sub->add_option("--reference", c.reference, "Model to compare with");
   sub->add_option("--threads", c.threads, "Threads; 0: all cores")->check(CLI::Range(0, 256));
   sub->callback([&] {
     m.run = [&c] { return run_perplexity(c); };
@@ -88,7 +90,7 @@ void add_perplexity(CLI::App& app, Main& m, PerplexityCommand& c) {
 
 void add_inspect(CLI::App& app, Main& m, std::string& file) {
   CLI::App* sub = app.add_subcommand("inspect", "What a model file holds, and whether it can be run");
-  sub->add_option("FILE", file, "Model file (GGUF)")->required();
+  sub->add_option("FILE", file, kModelHelp)->required();
   sub->callback([&] {
     m.run = [&file] { return run_inspect(file); };
     m.print = print_all;

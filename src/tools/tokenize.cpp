@@ -10,8 +10,8 @@ Answer run_tokenize(const TokenizeCommand& command) {
   if (!command.file.empty()) {
     ASSIGN_OR_RETURN(text, read_text_file(command.file));
   }
-  ASSIGN_OR_RETURN(const GgufFile header, read_model_header(command.model));
-  ASSIGN_OR_RETURN(TokenizerData data, read_tokenizer_data(header));
+  ASSIGN_OR_RETURN(const ModelHeader header, read_model_header(command.model));
+  ASSIGN_OR_RETURN(TokenizerData data, read_tokenizer_data(header.metadata));
   ASSIGN_OR_RETURN(const std::unique_ptr<Tokenizer> tokenizer, make_tokenizer(std::move(data)));
   const std::vector<int32_t> ids = tokenizer->encode(text, !command.no_special);
   return nlohmann::json{{"tokens", ids}, {"text", tokenizer->decode(ids, true)}};

@@ -18,7 +18,7 @@ inline void require_model(bool holds) {
 // Pushes the bytes in as the worker does.
 inline Result<std::unique_ptr<Model>> load_model(ThreadPool& pool, std::span<const uint8_t> bytes) {
   LoadOptions options;
-  options.file_bytes = bytes.size();
+  options.files = {{"fuzz.gguf", bytes.size()}};
   options.context_size = 8;
   options.memory_limit = 64u << 20;
   Loader loader(pool, options);
@@ -35,8 +35,8 @@ inline Result<std::unique_ptr<Model>> load_model(ThreadPool& pool, std::span<con
 // True when the bytes are a model that loads.
 inline bool run_model(std::span<const uint8_t> bytes) {
   ThreadPool pool(1);
-  if (const auto header = parse_gguf(bytes, bytes.size()); header.ok() && header->has_value())
-    require_model(inspect(**header)["problems"].is_array());
+  if (auto header = parse_gguf(bytes, bytes.size()); header.ok() && header->has_value())
+    require_model(inspect(header_of(std::move(**header)))["problems"].is_array());
   const auto loaded = load_model(pool, bytes);
   if (!loaded.ok()) {
     require_model(!loaded.status().message().empty() && loaded.status().code() != ErrorCode::internal);

@@ -22,7 +22,7 @@ inline std::string path_from_environment(const char* variable) {
 inline std::unique_ptr<Model> load_model(const std::string& path, ThreadPool& pool, LoadOptions options) {
   std::ifstream file(path, std::ios::binary | std::ios::ate);
   REQUIRE_MESSAGE(file.good(), "cannot open ", path);
-  options.file_bytes = static_cast<uint64_t>(file.tellg());
+  options.files = {{"test.gguf", static_cast<uint64_t>(file.tellg())}};
   options.name = "test";
   Loader loader(pool, options);
   for (;;) {

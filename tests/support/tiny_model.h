@@ -20,8 +20,7 @@ namespace nutshell::test {
 
 struct TinyModel {
   Bytes bytes;
-  std::unique_ptr<GgufFile> file;
-  TensorIndex tensors;
+  ModelHeader header;
   const ArchDef* arch = nullptr;
   HParams hparams;
   HostTensors host;
@@ -78,26 +77,25 @@ inline TinyModel make_tiny_model(const nlohmann::json& golden, const nlohmann::j
   auto parsed = parse_gguf(m.bytes, m.bytes.size());
   REQUIRE_MESSAGE(parsed.ok(), parsed.status().message());
   REQUIRE(parsed->has_value());
-  m.file = std::make_unique<GgufFile>(std::move(**parsed));
-  m.tensors = index_tensors(*m.file);
+  m.header = header_of(std::move(**parsed));
   const auto arch = find_architecture(name);
   REQUIRE_MESSAGE(arch.ok(), arch.status().message());
   m.arch = *arch;
-  auto hparams = m.arch->read_hparams(*m.file);
+  auto hparams = m.arch->read_hparams(m.header.metadata);
   REQUIRE_MESSAGE(hparams.ok(), hparams.status().message());
   m.hparams = std::move(*hparams);
   for (const std::string_view key : m.arch->host_tensors)
-    if (const TensorEntry* t = m.tensors.find(std::string(key))) {
+    if (const TensorEntry* t = m.header.tensors.find(std::string(key))) {
       std::vector<float>& values = m.host[t->name];
       values.resize(static_cast<size_t>(t->n_rows * t->n_cols));
-      decode_row(*t->dtype, m.bytes.data() + t->file_offset, t->n_rows * t->n_cols, values.data());
+      decode_row(*t->dtype, m.bytes.data() + t->pieces[0].offset, t->n_rows * t->n_cols, values.data());
     }
   return m;
 }
 
 // Builds the graph and fills a back end with it.
 inline void fill_backend(const TinyModel& m, Backend& backend, const Extents& extents) {
-  GraphBuilder builder(m.tensors);
+  GraphBuilder builder(m.header.tensors);
   m.arch->build(builder, m.hparams, m.host);
   auto graph = builder.finish();
   REQUIRE_MESSAGE(graph.ok(), graph.status().message());
@@ -105,9 +103,9 @@ inline void fill_backend(const TinyModel& m, Backend& backend, const Extents& ex
   const Status allocated = backend.allocate(std::move(*graph), extents);
   REQUIRE_MESSAGE(allocated.ok(), allocated.message());
   for (size_t i = 0; i < weights.size(); ++i) {
-    const TensorEntry& t = *m.tensors.find(weights[i].name);
+    const TensorEntry& t = *m.header.tensors.find(weights[i].name);
     const Status status = backend.upload(static_cast<WeightId>(i), 0, t.n_rows,
-                                         std::span(m.bytes).subspan(t.file_offset, t.bytes));
+                                         std::span(m.bytes).subspan(t.pieces[0].offset, t.bytes));
     REQUIRE_MESSAGE(status.ok(), status.message());
   }
 }

@@ -42,8 +42,14 @@ export interface CoreGenerate extends CoreOptions {
   stop?: string[];
 }
 
+/** A file of the model as the core knows it: it asks for bytes by the place in the list. */
+export interface CoreFile {
+  name: string;
+  bytes: number;
+}
+
 export type LoadStep =
-  | { state: 'read'; offset: number; length: number; pointer: number; doneBytes: number; totalBytes: number }
+  | { state: 'read'; file: number; offset: number; length: number; pointer: number; doneBytes: number; totalBytes: number }
   | { state: 'ready'; info: CoreInfo };
 
 export type GenerateStep =
@@ -103,7 +109,7 @@ export class Core {
     this.broken ??= new EngineError('disposed');
   }
 
-  loadBegin(request: { fileBytes: number; contextSize?: number; memoryLimit?: number; name: string }): void {
+  loadBegin(request: { files: CoreFile[]; contextSize?: number; memoryLimit?: number; name: string }): void {
     this.call('loadBegin', JSON.stringify(request));
   }
 

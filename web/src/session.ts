@@ -148,7 +148,7 @@ export class Session implements Handlers {
     meter: Meter,
     signal: AbortSignal,
   ): Promise<CoreInfo> {
-    core.loadBegin({ fileBytes: await source.size(), contextSize, memoryLimit, name: source.name });
+    core.loadBegin({ files: [{ name: source.name, bytes: await source.size() }], contextSize, memoryLimit, name: source.name });
     for (;;) {
       throwIfAborted(signal);
       const step = core.loadNext();

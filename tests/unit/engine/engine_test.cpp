@@ -15,7 +15,7 @@ namespace {
 
 // Drives a load as the worker does; the error, or null.
 json load(Engine& engine, const Bytes& file, json options = json::object(), uint64_t available = 0) {
-  options["fileBytes"] = file.size();
+  options["files"] = {{{"name", "tiny.gguf"}, {"bytes", file.size()}}};
   if (auto begun = engine.load_begin(options, available); !begun.ok())
     return error_json(begun.status())["error"];
   for (;;) {

@@ -48,7 +48,7 @@ export class FakeCore implements CoreModule {
   version = () => this.answer('version', () => ({ version: '0' }));
 
   loadBegin = (json: string) => this.answer('loadBegin', () => {
-    this.fileBytes = (JSON.parse(json) as { fileBytes: number }).fileBytes;
+    this.fileBytes = (JSON.parse(json) as { files: { bytes: number }[] }).files[0]!.bytes;
     return {};
   });
 
@@ -60,7 +60,7 @@ export class FakeCore implements CoreModule {
     this.pending = Math.min(chunkBytes, this.fileBytes - done);
     // The heap moves between chunks, as a growing memory does: stale views would lose the bytes.
     this.wasmMemory = { buffer: new ArrayBuffer(1 << 16) };
-    return { state: 'read', offset: done, length: this.pending, pointer: 64, doneBytes: done, totalBytes: this.fileBytes };
+    return { state: 'read', file: 0, offset: done, length: this.pending, pointer: 64, doneBytes: done, totalBytes: this.fileBytes };
   });
 
   loadCommit = () => this.answer('loadCommit', () => {

@@ -18,7 +18,7 @@ _quiet = llama_cpp.llama_log_callback(lambda level, text, data: None)
 class Reference:
     """One model and one context. `step` = how many tokens go through the graph at once in `decode`."""
 
-    def __init__(self, path, kv="f16", threads=2, step=512, context=1024, all_logits=False):
+    def __init__(self, path, kv="f16", threads=2, step=512, context=1024, embed=False):
         llama_cpp.llama_log_set(_quiet, ctypes.c_void_p(0))
         model = llama_cpp.llama_model_default_params()
         model.n_gpu_layers = 0
@@ -33,6 +33,9 @@ class Reference:
         params.n_threads = params.n_threads_batch = threads
         params.flash_attn_type = llama_cpp.LLAMA_FLASH_ATTN_TYPE_DISABLED
         params.type_k = params.type_v = KV_TYPES[kv]
+        params.embeddings = embed  # vectors of tokens instead of logits
+        if embed:
+            params.pooling_type = llama_cpp.LLAMA_POOLING_TYPE_NONE
         self.context = llama_cpp.llama_init_from_model(self.model, params)
         if not self.context:
             raise SystemExit("llama.cpp cannot make a context")
@@ -87,3 +90,10 @@ class Reference:
                 pointer = llama_cpp.llama_get_logits_ith(self.context, i)
                 rows.append(np.ctypeslib.as_array(pointer, shape=(self.n_vocab,)).copy())
         return np.stack(rows)
+
+    def embeddings(self, ids):
+        """Vectors [n, n_embd] of all of `ids` as one text, before pooling; needs embed=True."""
+        self.decode(ids, every=True)
+        width = llama_cpp.llama_model_n_embd(self.model)
+        pointers = [llama_cpp.llama_get_embeddings_ith(self.context, i) for i in range(len(ids))]
+        return np.stack([np.ctypeslib.as_array(p, shape=(width,)).copy() for p in pointers])

@@ -39,8 +39,9 @@ SEED = 0x5EED_0F_71A1
 N_TOKENS = 96
 N_VOCAB = 128
 POSITIONS = [0, 1, 33, 70, 95]
-# Two engines that compute in float32 from the same weights: sums of up to 300 products, some ten in a row per layer.
-LLAMA_CPP_TOLERANCE = 2e-4
+# Two engines that compute in float32 from the same weights: some 3e-7. llama.cpp looks GELU up in a table of 16-bit
+# floats (relative error 2^-11), which leaves 1e-4 to 3e-4 where a family has GELU.
+LLAMA_CPP_TOLERANCE = 5e-4
 MASK = (1 << 64) - 1
 FOLDER = pathlib.Path(__file__).resolve().parent / "models"
 
@@ -149,7 +150,8 @@ class Variant:
         writer.add_tokenizer_model("none")
         for key, value in self.metadata.items():
             kind, element = kind_of(value)
-            writer.add_key_value(f"{self.arch}.{key}", value, kind, element)
+            prefix = "" if key.startswith("tokenizer.") else f"{self.arch}."
+            writer.add_key_value(prefix + key, value, kind, element)
         for name, value in self.values.items():
             writer.add_tensor(name, value)
         writer.write_header_to_file()
@@ -170,7 +172,8 @@ def llama_cpp_rows(variant, path, tokens):
     """What llama.cpp computes from the file, in float32 with a float32 cache."""
     from llama_ref import Reference
 
-    ref = Reference(path, kv="f32", threads=1, step=len(tokens), context=len(tokens))
+    ref = Reference(path, kv="f32", threads=1, step=len(tokens), context=len(tokens),
+                    embed=hasattr(variant.module, "llama_cpp"))
     rows = getattr(variant.module, "llama_cpp", lambda ref, ids: ref.decode(ids, every=True))(ref, tokens.tolist())
     ref.close()
     return rows
@@ -190,8 +193,11 @@ def make_variant(arch, name, changes, tokens, folder):
     if folder is not None:
         path = pathlib.Path(folder) / f"tiny_{arch}_{name}.gguf"
         variant.write_gguf(path)
-        difference = relative(llama_cpp_rows(variant, path, tokens), rows)
-        if not difference < LLAMA_CPP_TOLERANCE:
+        if name in getattr(variant.module, "NOT_IN_LLAMA_CPP", {}):
+            difference = variant.module.NOT_IN_LLAMA_CPP[name]
+        else:
+            difference = relative(llama_cpp_rows(variant, path, tokens), rows)
+        if isinstance(difference, float) and not difference < LLAMA_CPP_TOLERANCE:
             raise SystemExit(f"{arch}, {name}: llama.cpp's logits are {difference:.3g} away")
     print(f"{arch} {name}: transformers in float32 {single:.2g}, llama.cpp {difference}", flush=True)
     entry = {
@@ -218,7 +224,8 @@ def make(arch, folder):
 
         packages.append("llama-cpp-python")
         more["llama_cpp_commit"] = LLAMA_CPP_COMMIT
-        more["distance_of_llama_cpp"] = {k: float(f"{v:.2g}") for k, v in checked.items()}
+        more["distance_of_llama_cpp"] = {
+            k: v if isinstance(v, str) else float(f"{v:.2g}") for k, v in checked.items()}
     head = common.make_head(FOLDER / f"{arch}.py", packages, SEED, "Apache-2.0 (generated)", **more)
     return {"head": head, "architecture": arch, "n_vocab": N_VOCAB, "tokens": tokens.tolist(),
             "positions": POSITIONS, "variants": variants}

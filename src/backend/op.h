@@ -30,6 +30,7 @@ struct WeightSpec {
   int64_t n_rows = 1;  // 1 for vectors
   int64_t n_cols = 0;  // values per row, a multiple of the format's block length
   uint8_t use = 0;     // WeightUse bits
+  int64_t first = 0;   // first row in the file's tensor; of a vector: first value (fused tensors are cut up)
 };
 
 struct ActSpec {
@@ -37,11 +38,16 @@ struct ActSpec {
   bool per_output = false;  // rows are the selected output rows, not all tokens
 };
 
-// out[t] = table[token[t]] * scale
+enum class EmbedBy : uint8_t { token, position, first_row };
+
+// out[t] = table[row] * scale (+ out[t] when accumulate is set), row = token[t], the position of t, or 0.
+// By position the table has at least n_ctx rows.
 struct EmbedOp {
   WeightId table;
   ActId out;
   float scale = 1.0f;
+  EmbedBy by = EmbedBy::token;
+  bool accumulate = false;
 };
 
 // For each group of `group` values of a row: out = in / sqrt(mean(in^2) + eps) * weight. group divides the
@@ -51,6 +57,15 @@ struct RmsNormOp {
   WeightId weight;
   ActId out;
   int64_t group;
+  float eps;
+};
+
+// out = (in - mean(in)) / sqrt(mean((in - mean(in))^2) + eps) * weight + bias over whole rows; bias may be
+// kNone, in == out is allowed.
+struct LayerNormOp {
+  ActId in;
+  WeightId weight, bias;
+  ActId out;
   float eps;
 };
 
@@ -88,7 +103,8 @@ struct RopeOp {
   RopeStyle style;
 };
 
-// Appends this step's k and v to the KV cache of `layer` and attends causally: for head h with kv head
+// Appends this step's k and v to the KV cache of `layer` and attends causally (or, without causal, to every
+// token of this step too): for head h with kv head
 // h / (n_head / n_head_kv), out_h = softmax(scale * q_h . K^T, masked) V. Keys and values may differ in
 // width. A sink is one more score per head that takes its share of the softmax and has no value (gpt-oss).
 struct AttentionOp {
@@ -102,11 +118,12 @@ struct AttentionOp {
   int64_t window = 0;      // > 0: a position sees only the last `window` positions, itself included
   float softcap = 0.0f;    // > 0: scores become softcap * tanh(score / softcap)
   WeightId sinks = kNone;  // n_head values
+  bool causal = true;
 };
 
-enum class Activation : uint8_t { silu, gelu_tanh };
+enum class Activation : uint8_t { silu, gelu_tanh, gelu_erf };
 
-// out = activation(gate) * up, elementwise.
+// out = activation(gate) * up, elementwise; up may be kNone: out = activation(gate).
 struct GatedActivationOp {
   ActId gate, up, out;
   Activation activation;
@@ -117,13 +134,19 @@ struct AddOp {
   ActId a, b, out;
 };
 
+// x = cap * tanh(x / cap), in place.
+struct SoftcapOp {
+  ActId x;
+  float cap;
+};
+
 // Keeps the rows whose logits are asked for: in [n_tokens, w] -> out [n_outputs, w].
 struct SelectRowsOp {
   ActId in, out;
 };
 
-using Op =
-    std::variant<EmbedOp, RmsNormOp, LinearOp, RopeOp, AttentionOp, GatedActivationOp, AddOp, SelectRowsOp>;
+using Op = std::variant<EmbedOp, RmsNormOp, LayerNormOp, LinearOp, RopeOp, AttentionOp, GatedActivationOp,
+                        AddOp, SoftcapOp, SelectRowsOp>;
 
 // Keys and values of one layer in the KV cache.
 struct KvSpec {

@@ -94,9 +94,9 @@ ReadRequest Loader::host_request() {
 ReadRequest Loader::weight_request() {
   const Upload& u = uploads_[upload_];
   staging_.resize(static_cast<size_t>(u.row_bytes) * static_cast<size_t>(chunk_rows_));
-  const auto [piece, row] = piece_of(*u.tensor, row_ + filled_rows_);
+  const auto [piece, row] = piece_of(*u.tensor, u.first_row + row_ + filled_rows_);
   const int64_t n = std::min(chunk_rows_ - filled_rows_, piece->n_rows - row);
-  return {piece->file, piece->offset + u.row_bytes * static_cast<uint64_t>(row),
+  return {piece->file, piece->offset + u.skip_bytes + u.row_bytes * static_cast<uint64_t>(row),
           u.row_bytes * static_cast<uint64_t>(n),
           staging_.data() + u.row_bytes * static_cast<uint64_t>(filled_rows_)};
 }
@@ -151,15 +151,18 @@ Status Loader::commit_host_tensor() {
 }
 
 Status Loader::start_weights() {
+  const int64_t trained = model_->hparams.n_ctx_train;
+  Extents& extents = model_->extents;
+  extents.n_ctx = options_.context_size > 0 ? options_.context_size : std::min(trained, kDefaultContext);
+  model_->hparams.n_ctx = extents.n_ctx;
   GraphBuilder builder(header_.tensors);
   arch_->build(builder, model_->hparams, host_);
   ASSIGN_OR_RETURN(Graph graph, builder.finish());
 
-  const int64_t trained = model_->hparams.n_ctx_train;
-  Extents& extents = model_->extents;
-  extents.n_ctx = options_.context_size > 0 ? options_.context_size : std::min(trained, kDefaultContext);
-  extents.max_tokens = std::min(kPrefillTokens, extents.n_ctx);
-  extents.max_outputs = std::min(options_.max_outputs, extents.max_tokens);
+  // A model that embeds reads a text in one step and answers all its rows.
+  const bool embeds = model_->hparams.pooling != Pooling::none;
+  extents.max_tokens = embeds ? extents.n_ctx : std::min(kPrefillTokens, extents.n_ctx);
+  extents.max_outputs = embeds ? extents.max_tokens : std::min(options_.max_outputs, extents.max_tokens);
   if (extents.n_ctx > trained)
     return {ErrorCode::invalid_argument, "a context of " + std::to_string(extents.n_ctx) +
                                              " tokens is more than the " + std::to_string(trained) +
@@ -173,12 +176,21 @@ Status Loader::start_weights() {
   ASSIGN_OR_RETURN(model_->needs, model_->backend->plan(graph, extents));
 
   for (size_t i = 0; i < graph.weights.size(); ++i) {
-    const TensorEntry& t = *header_.tensors.find(graph.weights[i].name);
-    uploads_.push_back({static_cast<WeightId>(i), &t, t.bytes / static_cast<uint64_t>(t.n_rows)});
+    const WeightSpec& w = graph.weights[i];
+    const TensorEntry& t = *header_.tensors.find(w.name);
+    Upload u{static_cast<WeightId>(i), &t, t.bytes / static_cast<uint64_t>(t.n_rows), w.n_rows, w.first, 0};
+    if (w.n_cols < t.n_cols) {  // part of a vector
+      u.first_row = 0;
+      u.skip_bytes = static_cast<uint64_t>(row_bytes(w.dtype, w.first));
+      u.row_bytes = static_cast<uint64_t>(row_bytes(w.dtype, w.n_cols));
+    }
+    uploads_.push_back(u);
   }
   std::sort(uploads_.begin(), uploads_.end(), [](const Upload& a, const Upload& b) {
     const TensorPiece &x = a.tensor->pieces[0], &y = b.tensor->pieces[0];
-    return x.file != y.file ? x.file < y.file : x.offset < y.offset;
+    if (x.file != y.file) return x.file < y.file;
+    if (x.offset != y.offset) return x.offset < y.offset;
+    return a.first_row != b.first_row ? a.first_row < b.first_row : a.skip_bytes < b.skip_bytes;
   });
   // The header's bytes are no longer needed; the staging buffer shrinks to its working size.
   header_.metadata = {};
@@ -202,7 +214,7 @@ void Loader::next_weight() {
   const Upload& u = uploads_[upload_];
   const int64_t multiple = model_->backend->upload_row_multiple(u.weight);
   const auto rows = static_cast<int64_t>(kStagingBytes / std::max<uint64_t>(1, u.row_bytes));
-  chunk_rows_ = std::min(u.tensor->n_rows, std::max<int64_t>(1, rows / multiple) * multiple);
+  chunk_rows_ = std::min(u.n_rows, std::max<int64_t>(1, rows / multiple) * multiple);
 }
 
 Status Loader::commit_weight() {
@@ -213,8 +225,8 @@ Status Loader::commit_weight() {
   RETURN_IF_ERROR(model_->backend->upload(u.weight, row_, chunk_rows_, staging_));
   row_ += chunk_rows_;
   filled_rows_ = 0;
-  chunk_rows_ = std::min(chunk_rows_, u.tensor->n_rows - row_);
-  if (row_ < u.tensor->n_rows) return {};
+  chunk_rows_ = std::min(chunk_rows_, u.n_rows - row_);
+  if (row_ < u.n_rows) return {};
   ++upload_;
   next_weight();
   return {};

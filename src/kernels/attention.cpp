@@ -344,7 +344,7 @@ struct BlockScratch {
 
 // kQueries queries from `query` on against one block of n positions (a multiple of 16) from p0.
 void attend_part(const KvLayer& kv, const AttentionShape& a, int64_t head, const BlockScratch& s,
-                 int64_t query, int64_t p0, int64_t n, int64_t first_position) {
+                 int64_t query, int64_t p0, int64_t n, int64_t first_position, int64_t last) {
   const int64_t hd = a.head_dim, hd_v = a.head_dim_v, at = head * kv.n_ctx + p0;
   for (int64_t p = 0; p < n; p += kLanes)
     dot_rows<kQueries>(key_tile(kv, head, p0 + p), hd / 2, s.queries + query * hd, hd,
@@ -353,8 +353,8 @@ void attend_part(const KvLayer& kv, const AttentionShape& a, int64_t head, const
   for (int i = 0; i < kQueries; ++i) {
     const int64_t position = first_position + (query + i) / a.group();
     float* row = s.scores + i * kBlock;
-    const float block_max =
-        prepare_scores(row, n, kv.key_scales + at, a.softcap, a.first_seen(position) - p0, position + 1 - p0);
+    const float block_max = prepare_scores(row, n, kv.key_scales + at, a.softcap, a.first_seen(position) - p0,
+                                           (a.causal ? position + 1 : last) - p0);
     float &largest = s.largest[query + i], &total = s.total[query + i];
     const float now = std::max(largest, block_max);
     if (now == -std::numeric_limits<float>::infinity()) {  // nothing seen yet: exponentials of 0
@@ -381,7 +381,7 @@ size_t attend_block_scratch_bytes(const AttentionShape& a) {
 }
 
 void attend_block(const KvLayer& kv, const AttentionShape& a, int64_t head, const float* q, int64_t t0,
-                  int64_t t1, int64_t n_past, float* out, void* scratch) {
+                  int64_t t1, int64_t n_tokens, int64_t n_past, float* out, void* scratch) {
   const BlockScratch s = BlockScratch::at(a, Parts(scratch));
   const int64_t hd = a.head_dim, hd_v = a.head_dim_v, group = a.group();
   const int64_t n_queries = (t1 - t0) * group, n_padded = round_up(n_queries, kQueries);
@@ -396,12 +396,15 @@ void attend_block(const KvLayer& kv, const AttentionShape& a, int64_t head, cons
     }
   }
   std::fill_n(s.sums, n_padded * hd_v, 0.0f);
-  const int64_t last = n_past + t1;  // positions beyond the last query's are not looked at
+  // Positions beyond the last query's are not looked at.
+  const int64_t last = n_past + (a.causal ? t1 : n_tokens);
   for (int64_t p0 = a.first_seen(n_past + t0) / kLanes * kLanes; p0 < last; p0 += kBlock) {
     for (int64_t query = 0; query < n_padded; query += kQueries) {
-      const int64_t latest = std::min(last, n_past + t0 + (query + kQueries - 1) / group + 1);
+      const int64_t seen = n_past + t0 + (query + kQueries - 1) / group + 1;
+      const int64_t latest = a.causal ? std::min(last, seen) : last;
       if (latest > p0)
-        attend_part(kv, a, head, s, query, p0, std::min(kBlock, round_up(latest - p0, kLanes)), n_past + t0);
+        attend_part(kv, a, head, s, query, p0, std::min(kBlock, round_up(latest - p0, kLanes)), n_past + t0,
+                    last);
     }
   }
   for (int64_t i = 0; i < n_queries; ++i) {

@@ -37,6 +37,7 @@ struct AttentionShape {
   int64_t window = 0;
   float softcap = 0.0f;
   const float* sinks = nullptr;  // per head: a score that takes its share of the softmax and has no value
+  bool causal = true;            // else a token sees the whole step it is part of
   int64_t group() const { return n_head / n_head_kv; }
   // -infinity, which takes no share, without sinks.
   float sink(int64_t head) const {
@@ -80,10 +81,11 @@ void combine_partials(const float* partials, int64_t stride, int64_t n, int64_t 
                       float* out);
 
 // Prefill: tokens [t0, t1) (at most attend_block_tokens) at positions n_past + t, whose keys and values are
-// in the cache. q: [n_tokens, n_head * head_dim], out: [n_tokens, n_head * head_dim_v].
+// in the cache; n_tokens: all of the step. q: [n_tokens, n_head * head_dim], out: [n_tokens, n_head *
+// head_dim_v].
 int64_t attend_block_tokens(const AttentionShape& a);
 size_t attend_block_scratch_bytes(const AttentionShape& a);
 void attend_block(const KvLayer& kv, const AttentionShape& a, int64_t head, const float* q, int64_t t0,
-                  int64_t t1, int64_t n_past, float* out, void* scratch);
+                  int64_t t1, int64_t n_tokens, int64_t n_past, float* out, void* scratch);
 
 }  // namespace nutshell

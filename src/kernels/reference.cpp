@@ -47,15 +47,32 @@ Row rms_norm(const Row& x, std::span<const float> weight, int64_t group, double 
   return out;
 }
 
+Row layer_norm(const Row& x, std::span<const float> weight, std::span<const float> bias, double eps) {
+  Row out(x.size());
+  const auto n = static_cast<double>(x.size());
+  double mean = 0, variance = 0;
+  for (double v : x) mean += v / n;
+  for (double v : x) variance += (v - mean) * (v - mean) / n;
+  for (size_t i = 0; i < x.size(); ++i)
+    out[i] = (x[i] - mean) / std::sqrt(variance + eps) * static_cast<double>(weight[i]) +
+             (bias.empty() ? 0.0 : static_cast<double>(bias[i]));
+  return out;
+}
+
 double silu(double x) { return x / (1.0 + std::exp(-x)); }
 double gelu_tanh(double x) {
   return 0.5 * x * (1.0 + std::tanh(std::sqrt(2.0 / 3.14159265358979323846) * (x + 0.044715 * x * x * x)));
 }
 
+double gelu_erf(double x) { return 0.5 * x * (1.0 + std::erf(x / std::sqrt(2.0))); }
+
 Row gated(Gate g, const Row& gate, const Row& up) {
   Row out(gate.size());
-  for (size_t i = 0; i < out.size(); ++i)
-    out[i] = (g == Gate::silu ? silu(gate[i]) : gelu_tanh(gate[i])) * up[i];
+  for (size_t i = 0; i < out.size(); ++i) {
+    const double x = gate[i];
+    out[i] = g == Gate::silu ? silu(x) : g == Gate::gelu_tanh ? gelu_tanh(x) : gelu_erf(x);
+    if (!up.empty()) out[i] *= up[i];
+  }
   return out;
 }
 

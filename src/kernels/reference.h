@@ -20,9 +20,11 @@ Row quantized(const Row& x);
 Row linear(std::span<const float> w, int64_t n_rows, int64_t n_cols, const Row& x,
            std::span<const float> bias);
 Row rms_norm(const Row& x, std::span<const float> weight, int64_t group, double eps);
+Row layer_norm(const Row& x, std::span<const float> weight, std::span<const float> bias, double eps);
 double silu(double x);
 double gelu_tanh(double x);
-Row gated(Gate g, const Row& gate, const Row& up);
+double gelu_erf(double x);
+Row gated(Gate g, const Row& gate, const Row& up);  // up may be empty
 Row rope(const Row& x, RotaryPairs pairs, std::span<const double> inv_freq, double magnitude,
          int64_t position, int64_t n_rot, int64_t n_head, int64_t head_dim);
 

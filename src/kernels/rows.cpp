@@ -30,15 +30,51 @@ NUTSHELL_INLINE V gelu_argument(V x) {  // 2 sqrt(2 / pi) (x + 0.044715 x^3)
   return wasm_f32x4_mul(wasm_f32x4_mul(x, cubic), splat_f32(1.5957691216057308f));
 }
 
+NUTSHELL_INLINE V gelu_erf(V x) {
+  const V z = wasm_f32x4_mul(wasm_f32x4_abs(x), splat_f32(0.70710678118654752f));
+  const V t = wasm_f32x4_div(splat_f32(1), madd(z, splat_f32(0.3275911f), splat_f32(1)));
+  V p = splat_f32(1.061405429f);
+  p = madd(p, t, splat_f32(-1.453152027f));
+  p = madd(p, t, splat_f32(1.421413741f));
+  p = madd(p, t, splat_f32(-0.284496736f));
+  p = madd(p, t, splat_f32(0.254829592f));
+  const V tail = wasm_f32x4_mul(wasm_f32x4_mul(p, t), exp_f32x4(wasm_f32x4_neg(wasm_f32x4_mul(z, z))));
+  const V half = wasm_f32x4_mul(x, splat_f32(0.5f)),
+          size = wasm_f32x4_mul(wasm_f32x4_abs(x), splat_f32(0.5f));
+  // 0.5 x + 0.5 |x| (1 - tail): erf is odd.
+  return wasm_f32x4_add(half, wasm_f32x4_mul(size, wasm_f32x4_sub(splat_f32(1), tail)));
+}
+
+template <Gate kGate>
+NUTSHELL_INLINE V activated(V x) {
+  if constexpr (kGate == Gate::gelu_erf)
+    return gelu_erf(x);
+  else
+    return sigmoid_times(x, kGate == Gate::silu ? x : gelu_argument(x));
+}
+
 template <Gate kGate>
 NUTSHELL_NOINLINE void gated(const float* gate, const float* up, int64_t n, float* out) {
-  const auto four = [](V g, V u) {
-    return wasm_f32x4_mul(sigmoid_times(g, kGate == Gate::silu ? g : gelu_argument(g)), u);
-  };
   int64_t i = 0;
-  for (; i + 4 <= n; i += 4) wasm_v128_store(out + i, four(load(gate + i), load(up + i)));
-  for (; i < n; ++i)
-    out[i] = wasm_f32x4_extract_lane(four(wasm_f32x4_splat(gate[i]), wasm_f32x4_splat(up[i])), 0);
+  if (up == nullptr) {
+    for (; i + 4 <= n; i += 4) wasm_v128_store(out + i, activated<kGate>(load(gate + i)));
+    for (; i < n; ++i) out[i] = wasm_f32x4_extract_lane(activated<kGate>(wasm_f32x4_splat(gate[i])), 0);
+    return;
+  }
+  for (; i + 4 <= n; i += 4)
+    wasm_v128_store(out + i, wasm_f32x4_mul(activated<kGate>(load(gate + i)), load(up + i)));
+  for (; i < n; ++i) out[i] = wasm_f32x4_extract_lane(activated<kGate>(wasm_f32x4_splat(gate[i])), 0) * up[i];
+}
+
+float sum_of(const float* x, int64_t n) {
+  V s[4];
+  for (V& v : s) v = splat_f32(0);
+  int64_t i = 0;
+  for (; i + 16 <= n; i += 16)
+    for (int j = 0; j < 4; ++j) s[j] = wasm_f32x4_add(s[j], load(x + i + 4 * j));
+  float sum = sum_lanes(wasm_f32x4_add(wasm_f32x4_add(s[0], s[1]), wasm_f32x4_add(s[2], s[3])));
+  for (; i < n; ++i) sum += x[i];
+  return sum;
 }
 
 }  // namespace
@@ -59,9 +95,35 @@ NUTSHELL_NOINLINE void rms_norm_row(const float* in, const float* weight, int64_
 void gated_activation(Gate g, const float* gate, const float* up, int64_t n, float* out) {
   if (g == Gate::silu) {
     gated<Gate::silu>(gate, up, n, out);
-  } else {
+  } else if (g == Gate::gelu_tanh) {
     gated<Gate::gelu_tanh>(gate, up, n, out);
+  } else {
+    gated<Gate::gelu_erf>(gate, up, n, out);
   }
+}
+
+// The mean is taken off first, so that a large mean costs no digits of the variance.
+NUTSHELL_NOINLINE void layer_norm_row(const float* in, const float* weight, const float* bias, int64_t n,
+                                      float eps, float* out) {
+  const float mean = sum_of(in, n) / static_cast<float>(n);
+  for (int64_t i = 0; i < n; ++i) out[i] = in[i] - mean;
+  const float by = 1.0f / std::sqrt(sum_of_squares(out, n) / static_cast<float>(n) + eps);
+  for (int64_t i = 0; i < n; ++i) {
+    const float y = out[i] * by * weight[i];
+    out[i] = bias == nullptr ? y : y + bias[i];
+  }
+}
+
+// tanh(u) = 1 - 2 / (e^2u + 1).
+NUTSHELL_NOINLINE void softcap(float* x, int64_t n, float cap) {
+  const auto capped = [cap](V v) {
+    const V e = exp_f32x4(wasm_f32x4_mul(v, splat_f32(2.0f / cap)));
+    const V t = wasm_f32x4_sub(splat_f32(1), wasm_f32x4_div(splat_f32(2), wasm_f32x4_add(e, splat_f32(1))));
+    return wasm_f32x4_mul(t, splat_f32(cap));
+  };
+  int64_t i = 0;
+  for (; i + 4 <= n; i += 4) wasm_v128_store(x + i, capped(load(x + i)));
+  for (; i < n; ++i) x[i] = wasm_f32x4_extract_lane(capped(wasm_f32x4_splat(x[i])), 0);
 }
 
 NUTSHELL_NOINLINE void add(const float* a, const float* b, int64_t n, float* out) {

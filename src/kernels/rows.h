@@ -6,7 +6,7 @@
 
 namespace nutshell {
 
-enum class Gate : uint8_t { silu, gelu_tanh };
+enum class Gate : uint8_t { silu, gelu_tanh, gelu_erf };
 enum class RotaryPairs : uint8_t {
   interleaved,  // (x[2i], x[2i + 1])
   half,         // (x[i], x[i + n_rot / 2])
@@ -16,8 +16,16 @@ enum class RotaryPairs : uint8_t {
 // group values. The sum of squares is formed in f32 lanes: relative error about n / 16 roundings.
 void rms_norm_row(const float* in, const float* weight, int64_t width, int64_t group, float eps, float* out);
 
-// out[i] = g(gate[i]) * up[i]. silu(x) = x / (1 + e^-x); gelu_tanh(x) = x / (1 + e^(-2u)) with
-// u = sqrt(2 / pi) (x + 0.044715 x^3), which equals 0.5 x (1 + tanh u).
+// out = (in - mean) / sqrt(variance + eps) * weight + bias (none when null); in == out allowed.
+void layer_norm_row(const float* in, const float* weight, const float* bias, int64_t n, float eps,
+                    float* out);
+
+// x = cap * tanh(x / cap).
+void softcap(float* x, int64_t n, float cap);
+
+// out[i] = g(gate[i]) * up[i], or g(gate[i]) when up is null. silu(x) = x / (1 + e^-x); gelu_tanh(x) = x / (1
+// + e^(-2u)) with u = sqrt(2 / pi) (x + 0.044715 x^3), which equals 0.5 x (1 + tanh u); gelu_erf(x) = 0.5 x
+// (1 + erf(x / sqrt 2)), erf within 1.5e-7 (Abramowitz and Stegun 7.1.26).
 void gated_activation(Gate g, const float* gate, const float* up, int64_t n, float* out);
 
 // out = a + b; out may be a or b.

@@ -8,7 +8,8 @@ void GraphBuilder::fail(ErrorCode code, std::string message) {
   if (first_error_.ok()) first_error_ = Status(code, std::move(message));
 }
 
-WeightId GraphBuilder::weight(const std::string& name, int64_t n_rows, int64_t n_cols, uint8_t use) {
+WeightId GraphBuilder::weight(const std::string& name, const Extent& extent, uint8_t use) {
+  const auto [n_rows, n_cols, first, n] = extent;
   const TensorEntry* entry = tensors_.find(name);
   if (entry == nullptr) {
     fail(ErrorCode::missing_tensor, "the file lacks the tensor '" + name + "'");
@@ -24,23 +25,39 @@ WeightId GraphBuilder::weight(const std::string& name, int64_t n_rows, int64_t n
                                    " x " + std::to_string(n_cols));
     return kNone;
   }
-  if (const auto it = by_name_.find(name); it != by_name_.end()) {
+  if ((use & kUseVector) && n < n_cols && info_of(*entry->dtype).block_length != 1) {
+    fail(ErrorCode::unsupported_format,
+         "a part of the vector '" + name + "' in the format " + entry->format_name);
+    return kNone;
+  }
+  const std::string key = name + "#" + std::to_string(first);
+  if (const auto it = by_name_.find(key); it != by_name_.end()) {
     graph_.weights[static_cast<size_t>(it->second)].use |= use;
     return it->second;
   }
   const auto id = static_cast<WeightId>(graph_.weights.size());
-  graph_.weights.push_back({name, *entry->dtype, n_rows, n_cols, use});
-  by_name_.emplace(name, id);
+  const bool vector = (use & kUseVector) != 0;
+  graph_.weights.push_back({name, *entry->dtype, vector ? 1 : n, vector ? n : n_cols, use, first});
+  by_name_.emplace(key, id);
   return id;
 }
 
 WeightId GraphBuilder::matrix(const std::string& name, int64_t n_out, int64_t n_in) {
-  return weight(name, n_out, n_in, kUseMatrix);
+  return weight(name, {n_out, n_in, 0, n_out}, kUseMatrix);
+}
+WeightId GraphBuilder::matrix_rows(const std::string& name, int64_t n_rows, int64_t first, int64_t n_out,
+                                   int64_t n_in) {
+  return weight(name, {n_rows, n_in, first, n_out}, kUseMatrix);
+}
+WeightId GraphBuilder::vector_part(const std::string& name, int64_t n_values, int64_t first, int64_t n) {
+  return weight(name, {1, n_values, first, n}, kUseVector);
 }
 WeightId GraphBuilder::table(const std::string& name, int64_t n_rows, int64_t width) {
-  return weight(name, n_rows, width, kUseTable);
+  return weight(name, {n_rows, width, 0, n_rows}, kUseTable);
 }
-WeightId GraphBuilder::vector(const std::string& name, int64_t n) { return weight(name, 1, n, kUseVector); }
+WeightId GraphBuilder::vector(const std::string& name, int64_t n) {
+  return weight(name, {1, n, 0, n}, kUseVector);
+}
 WeightId GraphBuilder::optional_vector(const std::string& name, int64_t n) {
   return has(name) ? vector(name, n) : kNone;
 }
@@ -59,9 +76,22 @@ ActId GraphBuilder::embed(WeightId table, float scale) {
   return out;
 }
 
+void GraphBuilder::embed_positions(ActId to, WeightId table) {
+  graph_.ops.push_back(EmbedOp{table, to, 1.0f, EmbedBy::position, true});
+}
+void GraphBuilder::embed_first(ActId to, WeightId table) {
+  graph_.ops.push_back(EmbedOp{table, to, 1.0f, EmbedBy::first_row, true});
+}
+
 ActId GraphBuilder::rms_norm(ActId in, WeightId weight, float eps) {
   const ActId out = new_act(act(in).width, act(in).per_output);
   graph_.ops.push_back(RmsNormOp{in, weight, out, act(in).width, eps});
+  return out;
+}
+
+ActId GraphBuilder::layer_norm(ActId in, WeightId weight, WeightId bias, float eps) {
+  const ActId out = new_act(act(in).width, act(in).per_output);
+  graph_.ops.push_back(LayerNormOp{in, weight, bias, out, eps});
   return out;
 }
 
@@ -101,7 +131,7 @@ ActId GraphBuilder::attend(ActId q, ActId k, ActId v, const Attention& a) {
   const auto layer = static_cast<int32_t>(graph_.kv_layers.size());
   graph_.kv_layers.push_back({a.n_head_kv, a.head_dim, head_dim_v});
   graph_.ops.push_back(AttentionOp{q, k, v, out, layer, a.n_head, a.n_head_kv, a.head_dim, head_dim_v,
-                                   a.scale, a.window, a.softcap, a.sinks});
+                                   a.scale, a.window, a.softcap, a.sinks, a.causal});
   return out;
 }
 
@@ -112,6 +142,8 @@ ActId GraphBuilder::gated(ActId gate, ActId up, Activation activation) {
 }
 
 void GraphBuilder::add_to(ActId to, ActId what) { graph_.ops.push_back(AddOp{to, what, to}); }
+
+void GraphBuilder::softcap(ActId x, float cap) { graph_.ops.push_back(SoftcapOp{x, cap}); }
 
 ActId GraphBuilder::select_outputs(ActId in) {
   const ActId out = new_act(act(in).width, true);

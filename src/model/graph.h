@@ -22,12 +22,19 @@ class GraphBuilder {
   WeightId matrix(const std::string& name, int64_t n_out, int64_t n_in);
   WeightId table(const std::string& name, int64_t n_rows, int64_t width);
   WeightId vector(const std::string& name, int64_t n);
+  // Rows [first, first + n_out) of a tensor that holds several matrices, n_rows in all; a vector's values
+  // likewise.
+  WeightId matrix_rows(const std::string& name, int64_t n_rows, int64_t first, int64_t n_out, int64_t n_in);
+  WeightId vector_part(const std::string& name, int64_t n_values, int64_t first, int64_t n);
   WeightId optional_vector(const std::string& name, int64_t n);  // kNone when the file has none
   bool has(const std::string& name) const { return tensors_.find(name) != nullptr; }
 
   // --- ops ---
   ActId embed(WeightId table, float scale = 1.0f);
+  void embed_positions(ActId to, WeightId table);  // to += table[position]
+  void embed_first(ActId to, WeightId table);      // to += table[0]
   ActId rms_norm(ActId in, WeightId weight, float eps);
+  ActId layer_norm(ActId in, WeightId weight, WeightId bias, float eps);
   void head_norm(ActId x, WeightId weight, int64_t head_dim, float eps);  // in place, per head
   ActId linear(ActId in, WeightId w, WeightId bias = kNone);
   struct Product {
@@ -46,10 +53,13 @@ class GraphBuilder {
     float softcap = 0.0f;
     int64_t head_dim_v = 0;  // 0: as head_dim
     WeightId sinks = kNone;
+    bool causal = true;
   };
   ActId attend(ActId q, ActId k, ActId v, const Attention& a);  // one more KV layer
   ActId gated(ActId gate, ActId up, Activation activation);
+  ActId activate(ActId x, Activation activation) { return gated(x, kNone, activation); }
   void add_to(ActId to, ActId what);
+  void softcap(ActId x, float cap);  // in place
   ActId select_outputs(ActId in);
   void logits(ActId out);
 
@@ -57,7 +67,11 @@ class GraphBuilder {
   Result<Graph> finish();
 
  private:
-  WeightId weight(const std::string& name, int64_t n_rows, int64_t n_cols, uint8_t use);
+  // The part of the tensor `name` of n_rows x n_cols that begins at row (vectors: value) `first`.
+  struct Extent {
+    int64_t n_rows, n_cols, first, n;
+  };
+  WeightId weight(const std::string& name, const Extent& extent, uint8_t use);
   ActId new_act(int64_t width, bool per_output);
   const ActSpec& act(ActId id) const { return graph_.acts[static_cast<size_t>(id)]; }
   int64_t rows_of(WeightId id) const { return id < 0 ? 0 : graph_.weights[static_cast<size_t>(id)].n_rows; }

@@ -2,12 +2,16 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "base/result.h"
 #include "model/gguf.h"
 #include "model/rope_scaling.h"
 
 namespace nutshell {
+
+// How the vectors of a text's tokens become one; none: a language model.
+enum class Pooling : uint8_t { none, mean, first };
 
 struct HParams {
   std::string architecture;  // general.architecture
@@ -16,8 +20,48 @@ struct HParams {
   int64_t n_head = 0, n_head_kv = 0, head_dim = 0;
   int64_t n_vocab = 0;
   int64_t n_ctx_train = 0;
-  float rms_eps = 1e-5f;
+  float rms_eps = 1e-5f;  // of LayerNorm where a family has that
   RopeParams rope;
+  // What only some families have; an architecture's own read_hparams() fills it.
+  int64_t window = 0;               // > 0: positions that a windowed layer sees
+  std::vector<bool> windowed;       // per layer; empty: none
+  double rope_freq_base_local = 0;  // of windowed layers; 0: as all others
+  float attn_softcap = 0, final_softcap = 0;
+  int64_t n_token_types = 0;
+  Pooling pooling = Pooling::none;  // of models that embed texts
+  int64_t n_ctx = 0;                // the context it is loaded for; the loader sets it before build()
+
+  bool is_windowed(int64_t layer) const {
+    return static_cast<size_t>(layer) < windowed.size() && windowed[static_cast<size_t>(layer)];
+  }
+};
+
+// Typed, range-checked metadata of one architecture; keys without its prefix. The file must outlive it.
+class HParamReader {
+ public:
+  HParamReader(const GgufFile& file, std::string architecture)
+      : file_(file), prefix_(std::move(architecture)) {}
+
+  bool has(const char* key) const { return file_.has(full(key)); }
+  // An integer in [low, high]; absent: fallback, or missing_metadata when fallback < 0.
+  Status integer(const char* key, int64_t low, int64_t high, int64_t& out, int64_t fallback = -1) const;
+  // A number in [low, high]; absent: out keeps its value.
+  Status number(const char* key, double low, double high, double& out) const;
+  Status number(const char* key, double low, double high, float& out) const;
+  Result<std::string> text(const char* key, std::string_view fallback) const {
+    return file_.get_string(full(key), fallback);
+  }
+  // head_count_kv may be an array with one value per layer; only equal values are supported here.
+  Status head_count_kv(int64_t fallback, int64_t& out) const;
+  // attention.sliding_window, and which layers have it: all but every n-th, where n or a flag per layer is
+  // attention.sliding_window_pattern, else n = fallback_pattern. No window, or 0: no layer.
+  Status window(int64_t fallback_window, int64_t fallback_pattern, HParams& p) const;
+
+ private:
+  std::string full(const char* key) const { return prefix_ + "." + key; }
+
+  const GgufFile& file_;
+  std::string prefix_;
 };
 
 // Reads the keys all llama-like architectures share, prefixed with the architecture's name.

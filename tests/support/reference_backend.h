@@ -62,8 +62,30 @@ class ReferenceBackend final : public Backend {
     for (int64_t t = 0; t < n_tokens_; ++t)
       for (int64_t i = 0; i < n; ++i)
         act(o.out)[static_cast<size_t>(t * n + i)] =
-            weight(o.table)[static_cast<size_t>(step_->tokens[static_cast<size_t>(t)] * n + i)] *
-            static_cast<double>(o.scale);
+            (o.accumulate ? act(o.out)[static_cast<size_t>(t * n + i)] : 0.0) +
+            weight(o.table)[static_cast<size_t>(embedded_row(o.by, t) * n + i)] *
+                static_cast<double>(o.scale);
+  }
+  int64_t embedded_row(EmbedBy by, int64_t t) const {
+    if (by == EmbedBy::token) return step_->tokens[static_cast<size_t>(t)];
+    return by == EmbedBy::position ? step_->n_past + t : 0;
+  }
+  void apply(const LayerNormOp& o) {
+    const Doubles in = act(o.in);
+    const auto n = static_cast<size_t>(width(o.in));
+    for (size_t r = 0; r < in.size(); r += n) {
+      double mean = 0, variance = 0;
+      for (size_t i = 0; i < n; ++i) mean += in[r + i] / static_cast<double>(n);
+      for (size_t i = 0; i < n; ++i)
+        variance += (in[r + i] - mean) * (in[r + i] - mean) / static_cast<double>(n);
+      for (size_t i = 0; i < n; ++i)
+        act(o.out)[r + i] =
+            (in[r + i] - mean) / std::sqrt(variance + static_cast<double>(o.eps)) * weight(o.weight)[i] +
+            (o.bias == kNone ? 0.0 : weight(o.bias)[i]);
+    }
+  }
+  void apply(const SoftcapOp& o) {
+    for (double& x : act(o.x)) x = static_cast<double>(o.cap) * std::tanh(x / static_cast<double>(o.cap));
   }
   void apply(const RmsNormOp& o) {
     const Doubles in = act(o.in);
@@ -120,9 +142,10 @@ class ReferenceBackend final : public Backend {
     const int64_t first = o.window > 0 ? std::max<int64_t>(0, position - o.window + 1) : 0;
     const double* q = act(o.q).data() + (t * o.n_head + h) * o.head_dim;
     double* out = act(o.out).data() + (t * o.n_head + h) * o.head_dim_v;
+    const int64_t last = o.causal ? position : step_->n_past + n_tokens_ - 1;
     Doubles scores;
     double top = -INFINITY, sum = 0;
-    for (int64_t p = first; p <= position; ++p) {
+    for (int64_t p = first; p <= last; ++p) {
       const double* k = keys.data() + (p * o.n_head_kv + kv_head) * o.head_dim;
       double score = 0;
       for (int64_t i = 0; i < o.head_dim; ++i) score += q[i] * k[i];
@@ -135,7 +158,7 @@ class ReferenceBackend final : public Backend {
     if (o.sinks != kNone) sum = std::exp(weight(o.sinks)[static_cast<size_t>(h)] - top);
     for (double& s : scores) sum += s = std::exp(s - top);
     std::fill(out, out + o.head_dim_v, 0.0);
-    for (int64_t p = first; p <= position; ++p)
+    for (int64_t p = first; p <= last; ++p)
       for (int64_t i = 0; i < o.head_dim_v; ++i)
         out[i] += scores[static_cast<size_t>(p - first)] / sum *
                   values[static_cast<size_t>((p * o.n_head_kv + kv_head) * o.head_dim_v + i)];
@@ -144,10 +167,11 @@ class ReferenceBackend final : public Backend {
     for (size_t i = 0; i < act(o.out).size(); ++i) {
       const double g = act(o.gate)[i];
       const double activated =
-          o.activation == Activation::silu
-              ? g / (1.0 + std::exp(-g))
-              : 0.5 * g * (1.0 + std::tanh(std::sqrt(2.0 / M_PI) * (g + 0.044715 * g * g * g)));
-      act(o.out)[i] = activated * act(o.up)[i];
+          o.activation == Activation::silu ? g / (1.0 + std::exp(-g))
+          : o.activation == Activation::gelu_tanh
+              ? 0.5 * g * (1.0 + std::tanh(std::sqrt(2.0 / M_PI) * (g + 0.044715 * g * g * g)))
+              : 0.5 * g * (1.0 + std::erf(g / std::sqrt(2.0)));
+      act(o.out)[i] = o.up == kNone ? activated : activated * act(o.up)[i];
     }
   }
   void apply(const AddOp& o) {

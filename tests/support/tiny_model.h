@@ -64,7 +64,8 @@ inline TinyModel make_tiny_model(const nlohmann::json& golden, const nlohmann::j
   const std::string name = golden["architecture"];
   GgufWriter w;
   w.add("general.architecture", name);
-  for (const auto& [key, value] : variant["metadata"].items()) add_metadata(w, name + "." + key, value);
+  for (const auto& [key, value] : variant["metadata"].items())
+    add_metadata(w, key.starts_with("tokenizer.") ? key : name + "." + key, value);
   w.add_strings("tokenizer.ggml.tokens", std::vector<std::string>(golden["n_vocab"].get<size_t>(), "x"));
   for (const auto& tensor : variant["tensors"]) add_tiny_tensor(w, tensor, golden["head"]["seed"]);
   for (const auto& [key, value] : variant["given"].items()) {
@@ -96,7 +97,9 @@ inline TinyModel make_tiny_model(const nlohmann::json& golden, const nlohmann::j
 // Builds the graph and fills a back end with it.
 inline void fill_backend(const TinyModel& m, Backend& backend, const Extents& extents) {
   GraphBuilder builder(m.header.tensors);
-  m.arch->build(builder, m.hparams, m.host);
+  HParams hparams = m.hparams;
+  hparams.n_ctx = extents.n_ctx;
+  m.arch->build(builder, hparams, m.host);
   auto graph = builder.finish();
   REQUIRE_MESSAGE(graph.ok(), graph.status().message());
   const std::vector<WeightSpec> weights = graph->weights;
@@ -104,8 +107,11 @@ inline void fill_backend(const TinyModel& m, Backend& backend, const Extents& ex
   REQUIRE_MESSAGE(allocated.ok(), allocated.message());
   for (size_t i = 0; i < weights.size(); ++i) {
     const TensorEntry& t = *m.header.tensors.find(weights[i].name);
-    const Status status = backend.upload(static_cast<WeightId>(i), 0, t.n_rows,
-                                         std::span(m.bytes).subspan(t.pieces[0].offset, t.bytes));
+    const auto values = static_cast<size_t>(weights[i].n_rows * weights[i].n_cols);  // all are f32
+    const auto first = static_cast<size_t>(weights[i].first * (weights[i].use & kUseVector ? 1 : t.n_cols));
+    const Status status =
+        backend.upload(static_cast<WeightId>(i), 0, weights[i].n_rows,
+                       std::span(m.bytes).subspan(t.pieces[0].offset + 4 * first, 4 * values));
     REQUIRE_MESSAGE(status.ok(), status.message());
   }
 }

@@ -112,7 +112,8 @@ PackedMatrix Weight::matrix() const {
 }
 
 AttentionShape shape_of(const AttentionOp& op) {
-  return {op.n_head, op.n_head_kv, op.head_dim, op.head_dim_v, op.scale, op.window, op.softcap};
+  return {op.n_head, op.n_head_kv, op.head_dim, op.head_dim_v, op.scale,
+          op.window, op.softcap,   nullptr,     op.causal};
 }
 
 Result<MemoryNeeds> CpuBackend::plan(const Graph& graph, const Extents& extents) const {
@@ -240,7 +241,7 @@ Status CpuBackend::run(const Step& step) {
   }
   for (const Op& op : graph_.ops) {
     const auto* embed = std::get_if<EmbedOp>(&op);
-    if (embed == nullptr) continue;
+    if (embed == nullptr || embed->by != EmbedBy::token) continue;
     const int64_t n_vocab = weights_[static_cast<size_t>(embed->table)].spec.n_rows;
     for (int32_t token : step.tokens)
       if (token < 0 || token >= n_vocab)

@@ -83,7 +83,9 @@ class Execution {
 
   void operator()(const EmbedStep& s);
   void operator()(const NormStep& s);
+  void operator()(const LayerNormStep& s);
   void operator()(const AddStep& s);
+  void operator()(const SoftcapStep& s);
   void operator()(const GateStep& s);
   void operator()(const SelectStep& s);
   void operator()(const RopeStep& s);

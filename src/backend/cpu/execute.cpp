@@ -10,7 +10,9 @@
 namespace nutshell::cpu {
 namespace {
 
-Gate gate_of(Activation a) { return a == Activation::silu ? Gate::silu : Gate::gelu_tanh; }
+Gate gate_of(Activation a) {
+  return a == Activation::silu ? Gate::silu : a == Activation::gelu_tanh ? Gate::gelu_tanh : Gate::gelu_erf;
+}
 RotaryPairs pairs_of(RopeStyle s) {
   return s == RopeStyle::half ? RotaryPairs::half : RotaryPairs::interleaved;
 }
@@ -61,8 +63,11 @@ void Execution::operator()(const EmbedStep& s) {
   const int64_t n = w.spec.n_cols;
   const auto [begin, end] = worker_.share(n_tokens_);
   for (int64_t t = begin; t < end; ++t) {
-    const int64_t token = step_.tokens[static_cast<size_t>(t)];
-    float* out = row(s.op.out, t);
+    const int64_t token = s.op.by == EmbedBy::token      ? step_.tokens[static_cast<size_t>(t)]
+                          : s.op.by == EmbedBy::position ? step_.n_past + t
+                                                         : 0;
+    float* sum = row(s.op.out, t);
+    float* out = s.op.accumulate ? reinterpret_cast<float*>(thread_ + b_.plan_.thread_work) : sum;
     if (w.packed) {
       const PackedMatrix m = w.matrix();
       unpack_row(m.dtype, m.data + token / kSuperrow * m.superrow_bytes, static_cast<int>(token % kSuperrow),
@@ -71,7 +76,21 @@ void Execution::operator()(const EmbedStep& s) {
       decode_row(w.spec.dtype, w.memory.get() + token * row_bytes(w.spec.dtype, n), n, out);
     }
     if (s.op.scale != 1.0f) scale(out, s.op.scale, n, out);
+    if (s.op.accumulate) add(sum, out, n, sum);
   }
+}
+
+void Execution::operator()(const LayerNormStep& s) {
+  const auto [begin, end] = worker_.share(rows_of(s.op.in));
+  for (int64_t t = begin; t < end; ++t)
+    layer_norm_row(row(s.op.in, t), vector(s.op.weight), vector(s.op.bias), width_of(s.op.in), s.op.eps,
+                   row(s.op.out, t));
+}
+
+// Values are shared out, not rows: it is the logits of one token mostly.
+void Execution::operator()(const SoftcapStep& s) {
+  const auto [begin, end] = worker_.share(rows_of(s.op.x) * width_of(s.op.x), 16);
+  softcap(row(s.op.x, 0) + begin, end - begin, s.op.cap);
 }
 
 void Execution::operator()(const NormStep& s) {
@@ -90,8 +109,8 @@ void Execution::operator()(const AddStep& s) {
 void Execution::operator()(const GateStep& s) {
   const auto [begin, end] = worker_.share(rows_of(s.op.out));
   for (int64_t t = begin; t < end; ++t)
-    gated_activation(gate_of(s.op.activation), row(s.op.gate, t), row(s.op.up, t), width_of(s.op.out),
-                     row(s.op.out, t));
+    gated_activation(gate_of(s.op.activation), row(s.op.gate, t),
+                     s.op.up == kNone ? nullptr : row(s.op.up, t), width_of(s.op.out), row(s.op.out, t));
 }
 
 void Execution::operator()(const SelectStep& s) {
@@ -115,7 +134,8 @@ const float* Execution::source_row(const Source& s, int64_t t, float* room) cons
     return room;
   }
   if (s.kind == Source::gated) {
-    gated_activation(gate_of(s.activation), row(s.a, t), row(s.b, t), width_of(s.a), room);
+    gated_activation(gate_of(s.activation), row(s.a, t), s.b == kNone ? nullptr : row(s.b, t), width_of(s.a),
+                     room);
     return room;
   }
   if (s.partials && n_tokens_ == 1) {
@@ -289,7 +309,7 @@ void Execution::attend_many(const AttentionStep& s) {
   for (int64_t item = worker_.thread(); item < n_blocks * a.n_head_kv; item += worker_.n_threads()) {
     const int64_t begin = item / a.n_head_kv * per_block;
     attend_block(kv, a, item % a.n_head_kv, row(s.op.q, 0), begin, std::min(n_tokens_, begin + per_block),
-                 step_.n_past, row(s.op.out, 0), thread_ + b_.plan_.thread_work);
+                 n_tokens_, step_.n_past, row(s.op.out, 0), thread_ + b_.plan_.thread_work);
   }
 }
 

@@ -21,10 +21,16 @@ struct Uses {
 Uses uses_of(const Op& op) {
   return std::visit(Overloaded{
                         [](const EmbedOp& o) {
-                          return Uses{{}, {o.out}};
+                          return Uses{o.accumulate ? ActList{o.out} : ActList{}, {o.out}};
                         },
                         [](const RmsNormOp& o) {
                           return Uses{{o.in}, {o.out}};
+                        },
+                        [](const LayerNormOp& o) {
+                          return Uses{{o.in}, {o.out}};
+                        },
+                        [](const SoftcapOp& o) {
+                          return Uses{{o.x}, {o.x}};
                         },
                         [](const LinearOp& o) {
                           Uses u{{o.in}, {}};
@@ -41,7 +47,7 @@ Uses uses_of(const Op& op) {
                           return Uses{{o.q, o.k, o.v}, {o.out}};
                         },
                         [](const GatedActivationOp& o) {
-                          return Uses{{o.gate, o.up}, {o.out}};
+                          return Uses{o.up == kNone ? ActList{o.gate} : ActList{o.gate, o.up}, {o.out}};
                         },
                         [](const AddOp& o) {
                           return Uses{{o.a, o.b}, {o.out}};
@@ -127,6 +133,8 @@ class Builder {
     std::visit(Overloaded{
                    [&](const EmbedOp& o) { program_.steps.push_back(EmbedStep{o}); },
                    [&](const RmsNormOp& o) { program_.steps.push_back(NormStep{o}); },
+                   [&](const LayerNormOp& o) { program_.steps.push_back(LayerNormStep{o}); },
+                   [&](const SoftcapOp& o) { program_.steps.push_back(SoftcapStep{o}); },
                    [&](const RopeOp& o) { program_.steps.push_back(RopeStep{o}); },
                    [&](const GatedActivationOp& o) { program_.steps.push_back(GateStep{o}); },
                    [&](const AddOp& o) { program_.steps.push_back(AddStep{o}); },
@@ -245,7 +253,7 @@ class Builder {
 // Collects the first thing that does not fit.
 class Checker {
  public:
-  Checker(const Graph& graph) : graph_(graph) {}
+  Checker(const Graph& graph, int64_t n_ctx) : graph_(graph), n_ctx_(n_ctx) {}
   Status status;
 
   void fail(const std::string& what) {
@@ -282,6 +290,8 @@ class Checker {
     if (const WeightSpec* w = weight(o.table)) {
       act(o.out, w->n_cols);
       if (!(w->use & kUseTable)) fail("'" + w->name + "' is looked up but not a table");
+      if (o.by == EmbedBy::position && w->n_rows < n_ctx_)
+        expect(false, "positions of the context", n_ctx_, w->n_rows);
     }
   }
   void operator()(const RmsNormOp& o) {
@@ -289,6 +299,14 @@ class Checker {
     vector(o.weight, o.group);
     if (o.group <= 0 || width(o.in) % o.group != 0)
       expect(false, "width of a norm that groups do not divide", width(o.in), o.group);
+  }
+  void operator()(const LayerNormOp& o) {
+    act(o.out, width(o.in));
+    vector(o.weight, width(o.in));
+    if (o.bias != kNone) vector(o.bias, width(o.in));
+  }
+  void operator()(const SoftcapOp& o) {
+    if (act_ok(o.x) && !(o.cap > 0)) fail("a soft cap is not positive");
   }
   void operator()(const LinearOp& o) {
     for (const LinearOp::Part& p : o.parts) {
@@ -326,7 +344,7 @@ class Checker {
   }
   void operator()(const GatedActivationOp& o) {
     act(o.gate, width(o.out));
-    act(o.up, width(o.out));
+    if (o.up != kNone) act(o.up, width(o.out));
   }
   void operator()(const AddOp& o) {
     act(o.a, width(o.out));
@@ -336,6 +354,7 @@ class Checker {
 
  private:
   const Graph& graph_;
+  const int64_t n_ctx_;
 };
 
 }  // namespace
@@ -349,7 +368,7 @@ Status check_graph(const Graph& graph, const Extents& e) {
     return {ErrorCode::invalid_argument, "extents: context " + std::to_string(e.n_ctx) +
                                              ", tokens per step " + std::to_string(e.max_tokens) +
                                              ", outputs per step " + std::to_string(e.max_outputs)};
-  Checker check(graph);
+  Checker check(graph, e.n_ctx);
   for (const ActSpec& a : graph.acts)
     if (a.width < 1 || a.width > kMost) check.expect(false, "activation width", a.width, 1);
   for (const ActSpec& a : graph.acts)  // so that no sum below overflows; 2^36 values are 256 GiB

@@ -23,6 +23,12 @@ struct EmbedStep {
 struct NormStep {
   RmsNormOp op;
 };
+struct LayerNormStep {
+  LayerNormOp op;
+};
+struct SoftcapStep {
+  SoftcapOp op;
+};
 struct AddStep {
   AddOp op;
 };
@@ -40,7 +46,7 @@ struct RopeStep {
 struct Source {
   enum Kind : uint8_t { act, norm, gated } kind = act;
   ActId a = kNone;  // the rows; the input of the norm; the gate
-  ActId b = kNone;  // up
+  ActId b = kNone;  // up; kNone: none
   RmsNormOp norm_op{};
   Activation activation{};
   bool partials = false;    // a is an attention output that one-token steps leave as partials
@@ -66,8 +72,8 @@ struct AttentionStep {
   bool leave_partials = false;  // one-token steps leave out to the linear that reads it
 };
 
-using Step_ =
-    std::variant<EmbedStep, NormStep, AddStep, GateStep, SelectStep, RopeStep, LinearStep, AttentionStep>;
+using Step_ = std::variant<EmbedStep, NormStep, LayerNormStep, SoftcapStep, AddStep, GateStep, SelectStep,
+                           RopeStep, LinearStep, AttentionStep>;
 
 struct Program {
   std::vector<Step_> steps;

@@ -263,6 +263,43 @@ TEST_CASE("conformance: attention with rope and head norms, windows, caps, head 
   }
 }
 
+TEST_CASE("conformance: layer norms, soft caps, added positions and rows, activations without gate") {
+  for (const Activation activation : {Activation::silu, Activation::gelu_tanh, Activation::gelu_erf}) {
+    Case c;
+    const ActId x = c.input(70), n = c.act(70), again = c.act(70), a = c.act(70);
+    c.graph.ops.push_back(
+        EmbedOp{c.weight(DType::f32, 300, 70, kUseTable), x, 1.0f, EmbedBy::position, true});
+    c.graph.ops.push_back(EmbedOp{c.weight(DType::f16, 2, 70, kUseTable), x, 0.5f, EmbedBy::first_row, true});
+    const WeightId w = c.weight(DType::f32, 1, 70, kUseVector), b = c.weight(DType::f32, 1, 70, kUseVector);
+    c.graph.ops.push_back(LayerNormOp{x, w, b, n, 1e-5f});
+    c.graph.ops.push_back(GatedActivationOp{n, kNone, a, activation});
+    c.graph.ops.push_back(LayerNormOp{a, w, kNone, again, 1e-12f});
+    c.graph.ops.push_back(SoftcapOp{again, 2.0f});
+    c.output(again);
+    check(c, kSteps, sum_tolerance(70, 64));
+    Case fused;
+    const ActId p = fused.input(96), q = fused.act(96), out = fused.act(40);
+    fused.graph.ops.push_back(GatedActivationOp{p, kNone, q, activation});
+    fused.graph.ops.push_back(
+        LinearOp{q, {{fused.weight(DType::f32, 40, 96, kUseMatrix), kNone, out, false}}});
+    fused.output(out);
+    check(fused, kSteps, sum_tolerance(96, 64));
+  }
+}
+
+TEST_CASE("conformance: attention to the whole step") {
+  for (const int64_t n : {1, 5, 16, 40, 129}) {
+    Case c;
+    const ActId q = c.input(6 * 32), k = c.input(2 * 32), v = c.input(2 * 32), out = c.act(6 * 32);
+    c.graph.kv_layers.push_back({2, 32, 32});
+    c.graph.ops.push_back(AttentionOp{q, k, v, out, 0, 6, 2, 32, 32, 0.3f, 0, 0, kNone, false});
+    const ActId y = c.act(6 * 32);
+    c.graph.ops.push_back(AddOp{out, out, y});
+    c.output(y);
+    check(c, {n}, 4e-4);
+  }
+}
+
 TEST_CASE("conformance: long contexts cut into chunks, and rolling back") {
   Case c;
   const ActId q = c.input(6 * 32), k = c.input(2 * 32), v = c.input(2 * 32), out = c.act(6 * 32);

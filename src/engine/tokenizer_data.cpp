@@ -61,7 +61,8 @@ Result<TokenizerData> read_tokenizer_data(const GgufFile& file) {
   if (data.separator < 0) RETURN_IF_ERROR(read_special(file, "separator_token_id", n_vocab, data.separator));
   ASSIGN_OR_RETURN(data.lowercase, file.get_bool("tokenizer.ggml.normalizer.lowercase", true));
   ASSIGN_OR_RETURN(data.add_eos, file.get_bool("tokenizer.ggml.add_eos_token", false));
-  ASSIGN_OR_RETURN(data.add_bos, file.get_bool("tokenizer.ggml.add_bos_token", false));
+  ASSIGN_OR_RETURN(data.add_bos, file.get_bool("tokenizer.ggml.add_bos_token", data.model == "llama"));
+  ASSIGN_OR_RETURN(data.add_space_prefix, file.get_bool("tokenizer.ggml.add_space_prefix", true));
   if (data.bos < 0) data.add_bos = false;
   return data;
 }

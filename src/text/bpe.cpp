@@ -145,7 +145,9 @@ Result<std::vector<Merge>> read_merges(const TokenizerData& data) {
 
 Result<std::unique_ptr<Tokenizer>> make_bpe_tokenizer(const TokenizerData& data) {
   ASSIGN_OR_RETURN(PreTokenizer pre, PreTokenizer::make(data.pre));
-  ASSIGN_OR_RETURN(Vocabulary vocabulary, Vocabulary::build(data, byte_level_decode));
+  ASSIGN_OR_RETURN(Vocabulary vocabulary, Vocabulary::build(data, [](std::string_view text, TokenType) {
+                     return byte_level_decode(text);
+                   }));
   ASSIGN_OR_RETURN(std::vector<Merge> merges, read_merges(data));
   ASSIGN_OR_RETURN(MergeTable table, MergeTable::build(std::move(merges), vocabulary.size()));
   return std::unique_ptr<Tokenizer>(

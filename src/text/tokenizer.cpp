@@ -2,6 +2,7 @@
 #include "text/tokenizer.h"
 
 #include "text/bpe.h"
+#include "text/sentencepiece.h"
 #include "text/vocabulary.h"
 #include "text/wordpiece.h"
 
@@ -9,10 +10,11 @@ namespace nutshell {
 
 Result<std::unique_ptr<Tokenizer>> make_tokenizer(TokenizerData data) {
   if (data.model == "gpt2") return make_bpe_tokenizer(data);
+  if (data.model == "llama") return make_sentencepiece_tokenizer(data);
   if (data.model == "bert") return make_wordpiece_tokenizer(std::move(data));
-  return Status(ErrorCode::unsupported_tokenizer,
-                "tokenizer model " + token_text(data.model) +
-                    " is not supported; known are 'gpt2' (byte-level BPE) and 'bert' (WordPiece)");
+  return Status(ErrorCode::unsupported_tokenizer, "tokenizer model " + token_text(data.model) +
+                                                      " is not supported; known are 'gpt2' (byte-level BPE), "
+                                                      "'llama' (SentencePiece) and 'bert' (WordPiece)");
 }
 
 }  // namespace nutshell

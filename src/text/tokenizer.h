@@ -1,6 +1,6 @@
-// Text to token ids and back. L4, beside model; sees only base. The kinds are bpe.cpp (byte-level BPE) and
-// wordpiece.cpp (BERT). A tokenizer is immutable after make_tokenizer and safe to use from many
-// threads.
+// Text to token ids and back. L4, beside model; sees only base. The kinds are bpe.cpp (byte-level BPE),
+// sentencepiece.cpp and wordpiece.cpp (BERT). A tokenizer is immutable after make_tokenizer and safe to use
+// from many threads.
 #pragma once
 
 #include <cstdint>
@@ -26,7 +26,7 @@ enum class TokenType : int32_t {
 
 // What a model file says of its tokenizer (engine/ fills it from GGUF metadata). Everything is hostile input.
 struct TokenizerData {
-  std::string model;  // tokenizer.ggml.model: "gpt2" = byte-level BPE, "bert" = WordPiece
+  std::string model;  // tokenizer.ggml.model: "gpt2", "llama" (SentencePiece) or "bert" (WordPiece)
   std::string pre;    // tokenizer.ggml.pre: "smollm", "qwen2", ...; empty when the file has none
   std::vector<std::string> tokens;                                             // by id
   std::vector<int32_t> types;                                                  // by id, empty when absent
@@ -35,7 +35,8 @@ struct TokenizerData {
   int32_t bos = -1, eos = -1, eot = -1, eom = -1, unknown = -1, padding = -1;  // -1: none
   int32_t cls = -1, separator = -1;                                            // WordPiece
   bool add_bos = false, add_eos = false;
-  bool lowercase = true;  // WordPiece: also strips accents
+  bool add_space_prefix = true;  // SentencePiece: a text begins with a space of its own
+  bool lowercase = true;         // WordPiece: also strips accents
 };
 
 class Tokenizer {

@@ -129,7 +129,7 @@ Result<Vocabulary> Vocabulary::build(const TokenizerData& data, BytesOf bytes_of
     }
     result.starts_.push_back(result.bytes_.size());
     const bool mapped = kind == TokenType::normal || kind == TokenType::byte || kind == TokenType::unused;
-    result.bytes_ += mapped ? bytes_of(text) : text;
+    result.bytes_ += mapped ? bytes_of(text, kind) : text;
     result.types_.push_back(kind);
   }
   result.starts_.push_back(result.bytes_.size());

@@ -22,7 +22,7 @@ class Vocabulary {
   // Checks counts, types, ids and duplicates, and keeps bytes, types and the tokens that end a generation.
   // bytes_of: the bytes that the text of a normal, unused or byte token stands for; other texts stand for
   // themselves. Errors: limit_exceeded, corrupt_file, with names and numbers.
-  using BytesOf = std::string (*)(std::string_view text);
+  using BytesOf = std::string (*)(std::string_view text, TokenType type);
   static Result<Vocabulary> build(const TokenizerData& data, BytesOf bytes_of);
 
   int32_t size() const { return static_cast<int32_t>(types_.size()); }

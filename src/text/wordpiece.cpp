@@ -58,7 +58,8 @@ uint32_t lower(uint32_t c) {
     }
   }
   if (low == kRows) return c;
-  const auto first = static_cast<uint32_t>(kLower[low * 4]), step = static_cast<uint32_t>(kLower[low * 4 + 2]);
+  const auto first = static_cast<uint32_t>(kLower[low * 4]),
+             step = static_cast<uint32_t>(kLower[low * 4 + 2]);
   const bool mapped = c >= first && (c - first) % step == 0;
   return mapped ? c + static_cast<uint32_t>(kLower[low * 4 + 3]) : c;
 }
@@ -179,7 +180,7 @@ class WordPieceTokenizer final : public Tokenizer {
 };
 
 // U+2581 stands for the space before a word.
-std::string bytes_of(std::string_view text) {
+std::string bytes_of(std::string_view text, TokenType) {
   return text.starts_with(kWordStart) ? " " + std::string(text.substr(kWordStart.size())) : std::string(text);
 }
 

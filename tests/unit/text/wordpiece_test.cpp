@@ -30,7 +30,8 @@ std::unique_ptr<Tokenizer> make(TokenizerData data) {
 }
 
 TokenizerData small(std::vector<std::string> more = {}) {
-  std::vector<std::string> tokens = {"[PAD]", "[UNK]", "[CLS]", "[SEP]", "un", "##aff", "##able", "want", "a"};
+  std::vector<std::string> tokens = {"[PAD]", "[UNK]",  "[CLS]", "[SEP]", "un",
+                                     "##aff", "##able", "want",  "a"};
   tokens.insert(tokens.end(), more.begin(), more.end());
   return wordpiece_data(tokens, true);
 }
@@ -65,7 +66,8 @@ TEST_CASE("wordpiece golden: MiniLM and BGE, uncased and cased, as transformers"
     CHECK(uncased->encode(texts[i], true) == expected);
     CHECK(from_list->encode(texts[i], true) == expected);
     const auto plain = golden["plain"].find(std::to_string(i));
-    CHECK(uncased->encode(texts[i], false) == (plain == golden["plain"].end() ? expected : plain->get<Ids>()));
+    CHECK(uncased->encode(texts[i], false) ==
+          (plain == golden["plain"].end() ? expected : plain->get<Ids>()));
     if (i % 5 == 0) CHECK(cased->encode(texts[i], true) == golden["cased"][i / 5].get<Ids>());
   }
   CHECK(Ids(uncased->prefix().begin(), uncased->prefix().end()) == Ids{101});
@@ -77,7 +79,9 @@ TEST_CASE("wordpiece: longest first, unknown as a whole, invalid bytes, and back
   const auto t = make(small());
   CHECK(t->encode("UNaffable", true) == Ids{4, 5, 6});
   CHECK(t->encode("unwant", true) == Ids{1});
-  CHECK(t->encode("a\xFF\xC3 \xE2\x82" "a", true) == Ids{8, 8});
+  CHECK(t->encode("a\xFF\xC3 \xE2\x82"
+                  "a",
+                  true) == Ids{8, 8});
   CHECK(t->encode("[CLS] a", true) == Ids{2, 8});
   CHECK(t->encode("[SEP]", false) == Ids{1, 1, 1});
   CHECK(t->encode(std::string(101, 'a'), true) == Ids{1});

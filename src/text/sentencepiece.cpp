@@ -1,8 +1,8 @@
 // The library's model proto is rebuilt from pieces, scores and types, and its BPE model cuts the text; around
 // it lie the special tokens, the space before a text, and byte fallback. Ids equal those of the library's
-// SentencePieceProcessor. Three things differ on purpose: control tokens in the text are recognised when asked
-// for, each stretch of text between them is a text of its own (as for llama.cpp: it gets its own leading
-// space), and bytes that are no UTF-8 are kept by byte tokens instead of becoming U+FFFD.
+// SentencePieceProcessor. Three things differ on purpose: control tokens in the text are recognised when
+// asked for, each stretch of text between them is a text of its own (as for llama.cpp: it gets its own
+// leading space), and bytes that are no UTF-8 are kept by byte tokens instead of becoming U+FFFD.
 //
 // The library trusts its model: what it would overrun, abort or throw on is refused here (see check_pieces).
 // Normalisation rules are not taken from files: the compiled trie they come as cannot be checked.
@@ -29,8 +29,8 @@ using Piece = ModelProto::SentencePiece;
 
 constexpr std::string_view kSpace = "\xE2\x96\x81";  // U+2581 stands for a space in pieces
 
-// Limits of the library's code: PrefixMatcher keeps 64 matches; an unused piece is taken apart by recursion; the
-// double array of the user-defined symbols throws when it grows beyond its offsets.
+// Limits of the library's code: PrefixMatcher keeps 64 matches; an unused piece is taken apart by recursion;
+// the double array of the user-defined symbols throws when it grows beyond its offsets.
 constexpr size_t kMaxNestedSymbols = 64, kMaxUnusedBytes = 512, kMaxSymbolBytes = size_t{1} << 20;
 
 std::string replace_all(std::string_view text, std::string_view from, std::string_view to) {
@@ -60,7 +60,10 @@ std::string bytes_of(std::string_view text, TokenType type) {
 class SentencePieceTokenizer final : public Tokenizer {
  public:
   SentencePieceTokenizer(Vocabulary vocabulary, std::unique_ptr<ModelProto> proto, bool space_prefix)
-      : vocabulary_(std::move(vocabulary)), proto_(std::move(proto)), model_(*proto_), space_prefix_(space_prefix) {
+      : vocabulary_(std::move(vocabulary)),
+        proto_(std::move(proto)),
+        model_(*proto_),
+        space_prefix_(space_prefix) {
     std::fill(std::begin(byte_id_), std::end(byte_id_), -1);
     for (int32_t id = 0; id < vocabulary_.size(); ++id) {
       const std::string_view bytes = vocabulary_.bytes(id);
@@ -72,7 +75,9 @@ class SentencePieceTokenizer final : public Tokenizer {
 
   // What the library found wrong with the proto.
   Status status() const {
-    return model_.status().ok() ? Status() : Status(ErrorCode::corrupt_file, "the vocabulary: " + model_.status().ToString());
+    return model_.status().ok()
+               ? Status()
+               : Status(ErrorCode::corrupt_file, "the vocabulary: " + model_.status().ToString());
   }
 
   int32_t n_vocab() const override { return vocabulary_.size(); }
@@ -165,8 +170,8 @@ Status piece_error(ErrorCode code, size_t id, const std::string& text, const std
 
 Status check_pieces(const TokenizerData& data) {
   if (data.scores.size() != data.tokens.size())
-    return {ErrorCode::corrupt_file, "the vocabulary has " + std::to_string(data.tokens.size()) + " tokens but " +
-                                         std::to_string(data.scores.size()) + " scores"};
+    return {ErrorCode::corrupt_file, "the vocabulary has " + std::to_string(data.tokens.size()) +
+                                         " tokens but " + std::to_string(data.scores.size()) + " scores"};
   if (data.types.size() != data.tokens.size())
     return {ErrorCode::corrupt_file, "the vocabulary has no token types"};
   std::vector<std::string_view> symbols;
@@ -179,17 +184,20 @@ Status check_pieces(const TokenizerData& data) {
     if (type == TokenType::byte && byte_of(text) < 0)
       return piece_error(ErrorCode::corrupt_file, id, text, "is no byte token such as '<0x41>'");
     if (type == TokenType::unused && text.size() > kMaxUnusedBytes)
-      return piece_error(ErrorCode::limit_exceeded, id, text, "is unused and has " + std::to_string(text.size()) + " bytes");
+      return piece_error(ErrorCode::limit_exceeded, id, text,
+                         "is unused and has " + std::to_string(text.size()) + " bytes");
     if (type != TokenType::user_defined) continue;
-    if (text.find('\0') != std::string::npos) return piece_error(ErrorCode::corrupt_file, id, text, "has a zero byte");
+    if (text.find('\0') != std::string::npos)
+      return piece_error(ErrorCode::corrupt_file, id, text, "has a zero byte");
     symbols.push_back(text);
     symbol_bytes += text.size();
   }
   const size_t nesting = deepest_nesting(std::move(symbols));
   if (nesting > kMaxNestedSymbols || symbol_bytes > kMaxSymbolBytes)
-    return {ErrorCode::limit_exceeded, "the user-defined tokens have " + std::to_string(symbol_bytes) + " bytes and " +
-                                           std::to_string(nesting) + " begin alike, allowed are " +
-                                           std::to_string(kMaxSymbolBytes) + " and " + std::to_string(kMaxNestedSymbols)};
+    return {ErrorCode::limit_exceeded, "the user-defined tokens have " + std::to_string(symbol_bytes) +
+                                           " bytes and " + std::to_string(nesting) +
+                                           " begin alike, allowed are " + std::to_string(kMaxSymbolBytes) +
+                                           " and " + std::to_string(kMaxNestedSymbols)};
   return {};
 }
 
@@ -197,7 +205,8 @@ Status check_pieces(const TokenizerData& data) {
 Result<size_t> unknown_token(const TokenizerData& data) {
   if (data.unknown >= 0) return static_cast<size_t>(data.unknown);
   const auto it = std::find(data.types.begin(), data.types.end(), static_cast<int32_t>(TokenType::unknown));
-  if (it == data.types.end()) return Status(ErrorCode::corrupt_file, "the vocabulary has no token for unknown characters");
+  if (it == data.types.end())
+    return Status(ErrorCode::corrupt_file, "the vocabulary has no token for unknown characters");
   return static_cast<size_t>(it - data.types.begin());
 }
 
@@ -214,7 +223,8 @@ Result<std::unique_ptr<ModelProto>> make_proto(const TokenizerData& data) {
     piece.set_type(type);
     piece.set_score(data.scores[id]);
     // GGUF files have plain spaces in user-defined tokens, U+2581 in the others.
-    piece.set_piece(type == Piece::USER_DEFINED ? replace_all(data.tokens[id], " ", kSpace) : data.tokens[id]);
+    piece.set_piece(type == Piece::USER_DEFINED ? replace_all(data.tokens[id], " ", kSpace)
+                                                : data.tokens[id]);
   }
   proto->mutable_trainer_spec()->set_model_type(sentencepiece::TrainerSpec::BPE);
   proto->mutable_trainer_spec()->set_byte_fallback(bytes);
@@ -227,8 +237,8 @@ Result<std::unique_ptr<Tokenizer>> make_sentencepiece_tokenizer(const TokenizerD
   RETURN_IF_ERROR(check_pieces(data));
   ASSIGN_OR_RETURN(Vocabulary vocabulary, Vocabulary::build(data, bytes_of));
   ASSIGN_OR_RETURN(std::unique_ptr<ModelProto> proto, make_proto(data));
-  auto tokenizer =
-      std::make_unique<SentencePieceTokenizer>(std::move(vocabulary), std::move(proto), data.add_space_prefix);
+  auto tokenizer = std::make_unique<SentencePieceTokenizer>(std::move(vocabulary), std::move(proto),
+                                                            data.add_space_prefix);
   RETURN_IF_ERROR(tokenizer->status());
   return std::unique_ptr<Tokenizer>(std::move(tokenizer));
 }
@@ -244,7 +254,8 @@ Result<TokenizerData> sentencepiece_data(std::string_view model_file) {
     return Status(ErrorCode::unsupported_tokenizer, "the SentencePiece model is not of type BPE");
   if (!normalizer.precompiled_charsmap().empty() || normalizer.remove_extra_whitespaces() ||
       !normalizer.escape_whitespaces() || trainer.treat_whitespace_as_suffix())
-    return Status(ErrorCode::unsupported_tokenizer, "the SentencePiece model normalises its text in a way that is not supported");
+    return Status(ErrorCode::unsupported_tokenizer,
+                  "the SentencePiece model normalises its text in a way that is not supported");
   TokenizerData data;
   data.model = "llama";
   data.add_space_prefix = normalizer.add_dummy_prefix();

@@ -152,8 +152,14 @@ void Vocabulary::find_ends(const TokenizerData& data) {
   for (const int32_t id : {data.eos, data.eot, data.eom}) {
     if (id >= 0) ends_.push_back(id);
   }
+  // In OpenAI's harmony format <|end|> ends a channel, <|return|> the turn.
+  bool harmony = false;
+  for (int32_t id = 0; id < size() && !harmony; ++id) {
+    harmony = type(id) == TokenType::control && bytes(id) == "<|return|>";
+  }
+  if (harmony) std::erase_if(ends_, [&](int32_t id) { return bytes(id) == "<|end|>"; });
   for (int32_t id = 0; id < size(); ++id) {
-    if (type(id) == TokenType::control &&
+    if (type(id) == TokenType::control && !(harmony && bytes(id) == "<|end|>") &&
         std::find(std::begin(kEndNames), std::end(kEndNames), bytes(id)) != std::end(kEndNames)) {
       ends_.push_back(id);
     }

@@ -57,8 +57,9 @@ TokenizerData small(bool with_bytes = true) {
   add(data, "a", TokenType::normal, -5);
   add(data, "b", TokenType::normal, -6);
   add(data, "ab", TokenType::normal, -1);
-  add(data, "\xE2\x96\x81"
-            "ab",
+  add(data,
+      "\xE2\x96\x81"
+      "ab",
       TokenType::normal, -2);
   return data;
 }
@@ -101,7 +102,8 @@ TEST_CASE("sentencepiece golden: Llama 2's vocabulary") {
 }
 
 // The file's licence has to be accepted by whoever fetches it, so it is part of scripts/test --full only.
-TEST_CASE("sentencepiece golden: Gemma 3's vocabulary" * doctest::skip(std::getenv("NUTSHELL_FULL") == nullptr)) {
+TEST_CASE("sentencepiece golden: Gemma 3's vocabulary" *
+          doctest::skip(std::getenv("NUTSHELL_FULL") == nullptr)) {
   check_vocabulary("gemma3", "NUTSHELL_MODEL_GEMMA3");
 }
 
@@ -195,11 +197,12 @@ TEST_CASE("sentencepiece: hostile vocabularies have their message") {
       limit, "65 begin alike");
   check(
       [](D& d) {
-        for (int n = 0; n < 3000; ++n) add(d, std::to_string(n) + std::string(400, 'z'), TokenType::user_defined);
+        for (int n = 0; n < 3000; ++n)
+          add(d, std::to_string(n) + std::string(400, 'z'), TokenType::user_defined);
       },
       limit, "user-defined");
-  check([](D& d) { add(d, "  ", TokenType::user_defined), add(d, "\xE2\x96\x81 ", TokenType::user_defined); }, corrupt,
-        "already defined");
+  check([](D& d) { add(d, "  ", TokenType::user_defined), add(d, "\xE2\x96\x81 ", TokenType::user_defined); },
+        corrupt, "already defined");
 }
 
 TEST_CASE("sentencepiece: model files are read, what is none or normalises is refused") {
@@ -210,8 +213,9 @@ TEST_CASE("sentencepiece: model files are read, what is none or normalises is re
     body.append(reinterpret_cast<const char*>(&score), 4).append("\x18").append(1, type);
     return std::string("\x0A") + static_cast<char>(body.size()) + body;
   };
-  const std::string pieces = piece("<unk>", 2, 0) + piece("<s>", 3, 0) + piece("</s>", 3, 0) + piece("a", 1, -2) +
-                             piece("\xE2\x96\x81", 1, -3) + piece("\xE2\x96\x81\xE2\x96\x81", 4, 0);
+  const std::string pieces = piece("<unk>", 2, 0) + piece("<s>", 3, 0) + piece("</s>", 3, 0) +
+                             piece("a", 1, -2) + piece("\xE2\x96\x81", 1, -3) +
+                             piece("\xE2\x96\x81\xE2\x96\x81", 4, 0);
   const std::string bpe("\x12\x02\x18\x02", 4), plain("\x1A\x04\x18\x00\x20\x00", 6);
   const auto data = sentencepiece_data(pieces + bpe + plain);
   REQUIRE_MESSAGE(data.ok(), data.status().message());

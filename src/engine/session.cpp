@@ -118,6 +118,9 @@ StepResult Session::accept(Sampled sampled) {
   history_.push_back(sampled.id);
   timings_.token_ids.push_back(sampled.id);
   result.text = stops_.push(utf8_.push(model_.tokenizer->token_bytes(sampled.id, false)));
+  // A control token has no text and parts the one before from the one after: nothing waits for what follows.
+  if (model_.tokenizer->type(sampled.id) == TokenType::control && !stops_.stopped())
+    result.text += stops_.push(utf8_.flush()) + stops_.flush();
   const auto n = static_cast<int64_t>(timings_.token_ids.size());
   if (stops_.stopped()) {
     finish_now(result, FinishReason::stop);

@@ -35,7 +35,7 @@ export class Engine {
   }
 
   /**
-   * The model's answer to `messages`, as pieces of text. The work starts with the first `next()`. Leaving the loop or
+   * The model's answer to `messages`, as pieces of text; what a thinking model says before it goes to `onReasoning`. The work starts with the first `next()`. Leaving the loop or
    * aborting `options.signal` stops the model; the engine stays usable. Throws EngineError: `no_chat_template`,
    * `bad_chat_template`, `context_full`, `aborted` ...
    */
@@ -49,8 +49,8 @@ export class Engine {
   }
 
   /** The prompt that `chat` would give to the model. */
-  async renderChat(messages: ChatMessage[]): Promise<string> {
-    return (await this.client.call('render', { messages })).text;
+  async renderChat(messages: ChatMessage[], options: Pick<GenerateOptions, 'thinking' | 'tools'> = {}): Promise<string> {
+    return (await this.client.call('render', { messages, options })).text;
   }
 
   /** Token ids of a text, nothing added; `special: false` takes special tokens in it as plain text. */
@@ -68,7 +68,7 @@ export class Engine {
   }
 
   private async *run(prompt: Prompt, options: GenerateOptions): AsyncGenerator<string, void, void> {
-    const { onToken, onPrefill, signal, ...rest } = options;
+    const { onToken, onPrefill, onReasoning, signal, ...rest } = options;
     throwIfAborted(signal);
     const stopper = new AbortController();
     const abort = () => stopper.abort(signal?.reason);
@@ -80,6 +80,8 @@ export class Engine {
       try {
         if (event.kind === 'prefill') onPrefill?.(event);
         else if (event.kind === 'token') onToken?.(event.token);
+        const reasoning = event.kind === 'token' ? event.token.reasoning : event.kind === 'text' ? event.reasoning : undefined;
+        if (reasoning) onReasoning?.(reasoning);
       } catch (error) {
         // A callback that throws ends the call with its error, as a throw in the loop would.
         pieces.end(error);

@@ -11,6 +11,7 @@ export type {
   LoadProgress,
   ModelInfo,
   StoredModel,
+  Thinking,
   Timings,
   Token,
 } from './types.ts';

@@ -42,6 +42,7 @@ Status Session::begin(GenerateOptions options) {
     const size_t most = std::min(kv_tokens_.size(), options.prompt.size() - 1);
     while (common < most && kv_tokens_[common] == options.prompt[common]) ++common;
   }
+  common = static_cast<size_t>(model_.backend->resume_point(static_cast<int64_t>(common)));
   kv_tokens_.resize(common);
   history_ = options.prompt;
   stops_ = StopStrings(options.stop);

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 #include "base/half.h"
 
@@ -54,17 +55,67 @@ double gelu_tanh(double x) {
 
 Row gated(Gate g, const Row& gate, const Row& up) {
   Row out(gate.size());
-  for (size_t i = 0; i < out.size(); ++i)
+  for (size_t i = 0; i < out.size(); ++i) {
+    if (g == Gate::swiglu_clamped) {
+      const double x = std::min(gate[i], 7.0), u = std::clamp(up[i], -7.0, 7.0);
+      out[i] = x / (1.0 + std::exp(-1.702 * x)) * (u + 1.0);
+      continue;
+    }
     out[i] = (g == Gate::silu ? silu(gate[i]) : gelu_tanh(gate[i])) * up[i];
+  }
+  return out;
+}
+
+Routing route(const RouterShape& r, const Row& logits, std::span<const float> selection_bias) {
+  const auto n = static_cast<size_t>(r.n_expert);
+  Row scores = logits;
+  const double top = *std::max_element(logits.begin(), logits.end());
+  double total = 0;
+  for (double l : logits) total += std::exp(l - top);
+  for (double& s : scores) {
+    if (r.scores == RouterScores::softmax) s = std::exp(s - top) / total;
+    if (r.scores == RouterScores::sigmoid) s = 1.0 / (1.0 + std::exp(-s));
+  }
+  Row keys = scores;
+  for (size_t e = 0; e < selection_bias.size(); ++e) keys[e] += static_cast<double>(selection_bias[e]);
+  const auto groups = static_cast<size_t>(r.n_group), size = n / groups;
+  std::vector<std::pair<double, size_t>> ranked;  // groups by what they count, best first
+  for (size_t g = 0; g < groups; ++g) {
+    Row group(keys.begin() + static_cast<std::ptrdiff_t>(g * size),
+              keys.begin() + static_cast<std::ptrdiff_t>((g + 1) * size));
+    std::sort(group.rbegin(), group.rend());
+    double value = 0;
+    for (size_t i = 0; i < static_cast<size_t>(r.group_best); ++i) value += group[i];
+    ranked.emplace_back(-value, g);
+  }
+  std::sort(ranked.begin(), ranked.end());
+  std::vector<std::pair<double, int64_t>> order;
+  for (size_t i = 0; i < static_cast<size_t>(r.n_group_used); ++i)
+    for (size_t e = ranked[i].second * size; e < (ranked[i].second + 1) * size; ++e)
+      order.emplace_back(-keys[e], static_cast<int64_t>(e));
+  std::sort(order.begin(), order.end());
+  Routing out;
+  for (size_t i = 0; i < static_cast<size_t>(r.n_used); ++i) out.experts.push_back(order[i].second);
+  std::sort(out.experts.begin(), out.experts.end());
+  double sum = 0;
+  for (int64_t e : out.experts) {
+    const double s = scores[static_cast<size_t>(e)];
+    out.weights.push_back(r.scores == RouterScores::softmax_of_chosen ? std::exp(s - top) : s);
+    sum += out.weights.back();
+  }
+  for (double& w : out.weights) {
+    if (r.normalize || r.scores == RouterScores::softmax_of_chosen) w /= sum;
+    w *= static_cast<double>(r.scale);
+  }
   return out;
 }
 
 Row rope(const Row& x, RotaryPairs pairs, std::span<const double> inv_freq, double magnitude,
-         int64_t position, int64_t n_rot, int64_t n_head, int64_t head_dim) {
+         int64_t position, int64_t n_rot, int64_t n_head, int64_t head_dim, int64_t offset) {
   Row out = x;
   for (int64_t h = 0; h < n_head; ++h)
     for (int64_t i = 0; i < n_rot / 2; ++i) {
-      const int64_t base = h * head_dim;
+      const int64_t base = h * head_dim + offset;
       const auto first = static_cast<size_t>(base + (pairs == RotaryPairs::half ? i : 2 * i));
       const auto second =
           static_cast<size_t>(base + (pairs == RotaryPairs::half ? i + n_rot / 2 : 2 * i + 1));

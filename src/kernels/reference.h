@@ -7,6 +7,7 @@
 #include <span>
 #include <vector>
 
+#include "kernels/route.h"
 #include "kernels/rows.h"
 
 namespace nutshell::reference {
@@ -23,8 +24,14 @@ Row rms_norm(const Row& x, std::span<const float> weight, int64_t group, double 
 double silu(double x);
 double gelu_tanh(double x);
 Row gated(Gate g, const Row& gate, const Row& up);
+// The experts of one token, ascending, and their weights (backend/op.h, Router).
+struct Routing {
+  std::vector<int64_t> experts;
+  Row weights;
+};
+Routing route(const RouterShape& r, const Row& logits, std::span<const float> selection_bias);
 Row rope(const Row& x, RotaryPairs pairs, std::span<const double> inv_freq, double magnitude,
-         int64_t position, int64_t n_rot, int64_t n_head, int64_t head_dim);
+         int64_t position, int64_t n_rot, int64_t n_head, int64_t head_dim, int64_t offset = 0);
 
 struct Attention {
   int64_t n_head, n_head_kv, head_dim, head_dim_v;

@@ -33,6 +33,12 @@ NUTSHELL_INLINE V gelu_argument(V x) {  // 2 sqrt(2 / pi) (x + 0.044715 x^3)
 template <Gate kGate>
 NUTSHELL_NOINLINE void gated(const float* gate, const float* up, int64_t n, float* out) {
   const auto four = [](V g, V u) {
+    if constexpr (kGate == Gate::swiglu_clamped) {
+      g = wasm_f32x4_pmin(g, splat_f32(7.0f));
+      u = wasm_f32x4_pmax(wasm_f32x4_pmin(u, splat_f32(7.0f)), splat_f32(-7.0f));
+      return wasm_f32x4_mul(sigmoid_times(g, wasm_f32x4_mul(g, splat_f32(1.702f))),
+                            wasm_f32x4_add(u, splat_f32(1.0f)));
+    }
     return wasm_f32x4_mul(sigmoid_times(g, kGate == Gate::silu ? g : gelu_argument(g)), u);
   };
   int64_t i = 0;
@@ -59,6 +65,8 @@ NUTSHELL_NOINLINE void rms_norm_row(const float* in, const float* weight, int64_
 void gated_activation(Gate g, const float* gate, const float* up, int64_t n, float* out) {
   if (g == Gate::silu) {
     gated<Gate::silu>(gate, up, n, out);
+  } else if (g == Gate::swiglu_clamped) {
+    gated<Gate::swiglu_clamped>(gate, up, n, out);
   } else {
     gated<Gate::gelu_tanh>(gate, up, n, out);
   }

@@ -6,7 +6,7 @@
 
 namespace nutshell {
 
-enum class Gate : uint8_t { silu, gelu_tanh };
+enum class Gate : uint8_t { silu, gelu_tanh, swiglu_clamped };
 enum class RotaryPairs : uint8_t {
   interleaved,  // (x[2i], x[2i + 1])
   half,         // (x[i], x[i + n_rot / 2])
@@ -17,7 +17,9 @@ enum class RotaryPairs : uint8_t {
 void rms_norm_row(const float* in, const float* weight, int64_t width, int64_t group, float eps, float* out);
 
 // out[i] = g(gate[i]) * up[i]. silu(x) = x / (1 + e^-x); gelu_tanh(x) = x / (1 + e^(-2u)) with
-// u = sqrt(2 / pi) (x + 0.044715 x^3), which equals 0.5 x (1 + tanh u).
+// u = sqrt(2 / pi) (x + 0.044715 x^3), which equals 0.5 x (1 + tanh u). swiglu_clamped (gpt-oss) is of
+// another form: g / (1 + e^(-1.702 g)) * (u + 1) with g = min(gate, 7) and u = up within -7..7. out may be
+// gate.
 void gated_activation(Gate g, const float* gate, const float* up, int64_t n, float* out);
 
 // out = a + b; out may be a or b.

@@ -8,7 +8,8 @@ void GraphBuilder::fail(ErrorCode code, std::string message) {
   if (first_error_.ok()) first_error_ = Status(code, std::move(message));
 }
 
-WeightId GraphBuilder::weight(const std::string& name, int64_t n_rows, int64_t n_cols, uint8_t use) {
+WeightId GraphBuilder::weight(const std::string& name, int64_t n_rows, int64_t n_cols, uint8_t use,
+                              int64_t n_slices) {
   const TensorEntry* entry = tensors_.find(name);
   if (entry == nullptr) {
     fail(ErrorCode::missing_tensor, "the file lacks the tensor '" + name + "'");
@@ -16,6 +17,11 @@ WeightId GraphBuilder::weight(const std::string& name, int64_t n_rows, int64_t n
   }
   if (const Status status = entry->check_supported(); !status.ok()) {
     fail(status.code(), status.message());
+    return kNone;
+  }
+  if (n_slices > 1 && entry->n_slices() != n_slices) {
+    fail(ErrorCode::bad_shape, "the tensor '" + name + "' has " + std::to_string(entry->n_slices()) +
+                                   " matrices, expected " + std::to_string(n_slices));
     return kNone;
   }
   if (entry->n_rows != n_rows || entry->n_cols != n_cols) {
@@ -29,7 +35,7 @@ WeightId GraphBuilder::weight(const std::string& name, int64_t n_rows, int64_t n
     return it->second;
   }
   const auto id = static_cast<WeightId>(graph_.weights.size());
-  graph_.weights.push_back({name, *entry->dtype, n_rows, n_cols, use});
+  graph_.weights.push_back({name, *entry->dtype, n_rows, n_cols, use, n_slices});
   by_name_.emplace(name, id);
   return id;
 }
@@ -41,6 +47,12 @@ WeightId GraphBuilder::table(const std::string& name, int64_t n_rows, int64_t wi
   return weight(name, n_rows, width, kUseTable);
 }
 WeightId GraphBuilder::vector(const std::string& name, int64_t n) { return weight(name, 1, n, kUseVector); }
+WeightId GraphBuilder::values(const std::string& name, int64_t n_rows, int64_t n_cols) {
+  return weight(name, n_rows, n_cols, kUseVector);
+}
+WeightId GraphBuilder::matrices(const std::string& name, int64_t n_slices, int64_t n_out, int64_t n_in) {
+  return weight(name, n_slices * n_out, n_in, kUseMatrix, n_slices);
+}
 WeightId GraphBuilder::optional_vector(const std::string& name, int64_t n) {
   return has(name) ? vector(name, n) : kNone;
 }
@@ -91,8 +103,17 @@ int32_t GraphBuilder::rope_spec(RopeSpec spec) {
   return static_cast<int32_t>(graph_.ropes.size()) - 1;
 }
 
-void GraphBuilder::rope(ActId x, int64_t n_head, int64_t head_dim, int32_t rope, RopeStyle style) {
-  graph_.ops.push_back(RopeOp{x, n_head, head_dim, rope, style});
+void GraphBuilder::rope(ActId x, int64_t n_head, int64_t head_dim, int32_t rope, RopeStyle style,
+                        int64_t offset) {
+  graph_.ops.push_back(RopeOp{x, n_head, head_dim, rope, style, offset});
+}
+
+ActId GraphBuilder::short_conv(ActId in, WeightId weight, int64_t width, int64_t kernel) {
+  const ActId out = new_act(width, false);
+  const auto layer = static_cast<int32_t>(graph_.conv_layers.size());
+  graph_.conv_layers.push_back({width, kernel});
+  graph_.ops.push_back(ShortConvOp{in, weight, out, layer, width, kernel});
+  return out;
 }
 
 ActId GraphBuilder::attend(ActId q, ActId k, ActId v, const Attention& a) {

@@ -29,6 +29,12 @@ struct TensorEntry {
   uint64_t bytes = 0;
   std::vector<TensorPiece> pieces;  // in row order; their rows add up to n_rows
 
+  // 3-D tensors: the rows are that many equal matrices, one after the other.
+  int64_t n_slices() const {
+    int64_t n = 1;
+    for (size_t i = 2; i < shape.size(); ++i) n *= shape[i];
+    return n;
+  }
   // unsupported_format naming tensor and format, and what is supported, when dtype is nothing.
   Status check_supported() const;
 };

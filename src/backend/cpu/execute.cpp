@@ -10,12 +10,23 @@
 namespace nutshell::cpu {
 namespace {
 
-Gate gate_of(Activation a) { return a == Activation::silu ? Gate::silu : Gate::gelu_tanh; }
 RotaryPairs pairs_of(RopeStyle s) {
   return s == RopeStyle::half ? RotaryPairs::half : RotaryPairs::interleaved;
 }
 
 }  // namespace
+
+Gate gate_of(Activation a) {
+  switch (a) {
+    case Activation::gelu_tanh:
+      return Gate::gelu_tanh;
+    case Activation::swiglu_clamped:
+      return Gate::swiglu_clamped;
+    case Activation::silu:
+      break;
+  }
+  return Gate::silu;
+}
 
 Execution::Execution(const CpuBackend& backend, const Step& step, Worker& worker)
     : b_(backend),
@@ -105,7 +116,8 @@ void Execution::operator()(const RopeStep& s) {
   const int64_t n_rot = b_.graph_.ropes[static_cast<size_t>(s.op.rope)].n_rot;
   const auto [begin, end] = worker_.share(n_tokens_);
   for (int64_t t = begin; t < end; ++t)
-    rope_row(pairs_of(s.op.style), rope_at(s.op.rope, t), n_rot, s.op.n_head, s.op.head_dim, row(s.op.x, t));
+    rope_row(pairs_of(s.op.style), rope_at(s.op.rope, t), n_rot, s.op.n_head, s.op.head_dim,
+             row(s.op.x, t) + s.op.offset);
 }
 
 // Row t of a linear's input, in place where it exists, else made in room.

@@ -58,6 +58,7 @@ void check_formats(const TensorIndex& index, json& problems) {
 
 // Architecture, its parameters, and every weight it wants: the graph is built and thrown away.
 Status check_architecture(const ModelHeader& header) {
+  RETURN_IF_ERROR(header.problem);
   const GgufFile& file = header.metadata;
   ASSIGN_OR_RETURN(const std::string name, file.get_string("general.architecture"));
   ASSIGN_OR_RETURN(const ArchDef* arch, find_architecture(name));

@@ -18,7 +18,12 @@ struct HParams {
   int64_t n_ctx_train = 0;
   float rms_eps = 1e-5f;
   RopeParams rope;
+  bool rope_halves =
+      false;  // q and k turn halves of a head although the architecture's GGUF files have pairs
 };
+
+// A key of ours, for weights that were not permuted as GGUF's converter does.
+inline constexpr std::string_view kRopeHalvesKey = "nutshell.rope_halves";
 
 // Reads the keys all llama-like architectures share, prefixed with the architecture's name.
 // Errors: missing_metadata, corrupt_file, limit_exceeded with the key and its value.

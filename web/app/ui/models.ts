@@ -13,12 +13,13 @@ export class ModelPanel {
   readonly #welcome = byId('welcome');
   readonly #list = h('ul', { class: 'offers' });
   readonly #url = h('input', { type: 'text', id: 'model-url', 'data-testid': 'model-url', inputmode: 'url', spellcheck: 'false', autocapitalize: 'off', class: 'field', placeholder: 'https://…/model.gguf' });
-  readonly #file = h('input', { type: 'file', id: 'model-file', 'data-testid': 'model-file', accept: '.gguf', class: 'hide' });
+  readonly #file = h('input', { type: 'file', id: 'model-file', 'data-testid': 'model-file', multiple: true, accept: '.gguf,.safetensors,.json,.txt,.jinja,.model', class: 'hide' });
+  readonly #folder = h('input', { type: 'file', id: 'model-folder', 'data-testid': 'model-folder', webkitdirectory: true, class: 'hide' });
   readonly #keep = h('input', { type: 'checkbox', id: 'model-keep' });
   readonly #panel: HTMLElement;
   #inPage = false;
   #loading = false;
-  #lastFile: File | null = null;
+  #lastFiles: File[] = [];
 
   constructor(
     readonly catalog: Catalog,
@@ -74,9 +75,13 @@ export class ModelPanel {
     this.#file.click();
   }
 
-  loadFile(file: File): void {
-    this.#lastFile = file;
-    this.load({ name: prettyName(file.name), source: file, ...(this.#keep.checked ? { keep: true } : {}) });
+  /** `folder`: what they lie in, if they were given with it. */
+  loadFiles(files: File[], folder = ''): void {
+    const [first] = files;
+    if (!first) return;
+    this.#lastFiles = files;
+    const name = folder || prettyName(first.name.replace(/-\d{5}-of-\d{5}(?=\.gguf$)/, ''));
+    this.load({ name, source: files.length === 1 ? first : files, ...(this.#keep.checked ? { keep: true } : {}) });
   }
 
   async refresh(): Promise<void> {
@@ -108,25 +113,28 @@ export class ModelPanel {
   }
 
   #build(): HTMLElement {
-    this.#file.addEventListener('change', () => {
-      const file = this.#file.files?.[0];
-      this.#file.value = '';
-      if (file) this.loadFile(file);
-    });
+    for (const input of [this.#file, this.#folder])
+      input.addEventListener('change', () => {
+        // A folder's input gives all below it; the model's files lie at its top.
+        const files = [...(input.files ?? [])].filter((file) => file.webkitRelativePath.split('/').length <= 2);
+        input.value = '';
+        this.loadFiles(files, files[0]?.webkitRelativePath.split('/')[0]);
+      });
     const form = h('form', { class: 'row', onsubmit: (event: Event) => this.#submitUrl(event) },
       h('label', { class: 'hide', for: 'model-url' }, 'Address of a model'), this.#url,
       h('button', { type: 'submit', class: 'button', 'data-testid': 'model-load' }, 'Load'));
     const file = h('div', { class: 'row file-row' }, this.#file, h('label', { class: 'button quiet', for: 'model-file' }, icon('file'), 'Open a file'),
+      this.#folder, h('label', { class: 'button quiet', for: 'model-folder' }, 'or a folder'),
       h('label', { class: 'check' }, this.#keep, 'Keep a copy on this device'));
     return h('section', { class: 'panel', role: 'dialog', 'aria-label': 'Models' }, h('h2', {}, 'Models'), this.#list, form, file,
-      h('p', { class: 'hint' }, 'Any GGUF file of a supported kind. A model is fetched once and then lives on this device.'));
+      h('p', { class: 'hint' }, 'A GGUF file of a supported kind, all parts of a split one, or a Hugging Face folder. A model is fetched once and then lives on this device.'));
   }
 
   #submitUrl(event: Event): void {
     event.preventDefault();
     const address = this.#url.value.trim();
     if (!address && this.#loading) return; // a file was just chosen and is being read
-    if (!address && this.#lastFile) return this.loadFile(this.#lastFile);
+    if (!address && this.#lastFiles.length) return this.loadFiles(this.#lastFiles);
     const request = address ? urlRequest(address) : this.catalog.standard;
     if (!request) return this.#url.focus();
     this.load(typeof request.source === 'string' ? (this.catalog.find(request.source) ?? request) : request);

@@ -12,6 +12,7 @@ export interface LoadRequest {
   source: string | File | File[]; // several files: the parts of a split model, or a folder's
   keep?: boolean; // copy a local file to this device's storage
   sha256?: string;
+  terms?: string; // conditions of use, to be accepted before it is loaded
 }
 
 export function urlRequest(address: string): LoadRequest {

@@ -4,6 +4,7 @@
 import { deleteModel } from '../../src/index.ts';
 import type { Catalog, Offer } from '../catalog.ts';
 import { type LoadRequest, prettyName, urlRequest } from '../session.ts';
+import { accept, hasAccepted } from '../prefs.ts';
 import type { Phase } from '../state.ts';
 import { byId, bytes, h, icon, iconButton } from './dom.ts';
 
@@ -99,11 +100,34 @@ export class ModelPanel {
     const use = address === this.current();
     const partly = !complete && storedBytes > 0 ? `${bytes(storedBytes)} already here` : '';
     const where = complete ? 'on this device' : partly || (served ? 'from this site' : 'from its address');
-    const words = [offer.bytes ? bytes(offer.bytes) : '', use ? 'in use' : where].filter(Boolean).join(' · ');
-    const pick = h('button', { type: 'button', class: 'offer', 'aria-current': use ? 'true' : undefined, onclick: () => this.load(request) },
-      icon(complete ? 'device' : 'served'), h('span', { class: 'offer-name' }, request.name), h('span', { class: 'offer-note' }, words));
+    const words = [offer.bytes ? bytes(offer.bytes) : '', use ? 'in use' : where, offer.license].filter(Boolean).join(' · ');
+    const memory = memoryWords(offer.memoryBytes);
+    const pick = h('button', { type: 'button', class: 'offer', 'aria-current': use ? 'true' : undefined, onclick: () => this.#choose(request) },
+      icon(complete ? 'device' : 'served'), h('span', { class: 'offer-name' }, request.name), h('span', { class: 'offer-note' }, words),
+      memory && h('span', { class: memory.tight ? 'offer-note tight' : 'offer-note' }, memory.text));
     const remove = storedBytes > 0 && !use && iconButton('bin', `Delete ${request.name} from this device`, () => void this.#remove(address));
     return h('li', {}, pick, remove);
+  }
+
+  /** Loads it once its terms, if it has some, were accepted. */
+  #choose(request: LoadRequest): void {
+    const { terms, name } = request;
+    if (!terms || hasAccepted(terms)) return this.load(request);
+    const agree = h('button', { type: 'button', class: 'button', 'data-testid': 'terms-accept' }, 'I agree, load it');
+    const decline = h('button', { type: 'button', class: 'button quiet' }, 'Not now');
+    const dialog = h('dialog', { class: 'panel terms', 'aria-labelledby': 'terms-title', 'data-testid': 'terms' },
+      h('h2', { id: 'terms-title' }, `Terms of ${name}`), h('p', {}, terms), h('div', { class: 'row' }, agree, decline));
+    agree.addEventListener('click', () => {
+      accept(terms);
+      dialog.close();
+      this.load(request);
+    });
+    decline.addEventListener('click', () => dialog.close());
+    dialog.addEventListener('close', () => dialog.remove());
+    // Not inside the panel: it may be redrawn meanwhile. Escape closes the dialog alone.
+    dialog.addEventListener('keydown', (event) => event.stopPropagation());
+    document.body.append(dialog);
+    dialog.showModal();
   }
 
   async #remove(address: string): Promise<void> {
@@ -137,6 +161,18 @@ export class ModelPanel {
     if (!address && this.#lastFiles.length) return this.loadFiles(this.#lastFiles);
     const request = address ? urlRequest(address) : this.catalog.standard;
     if (!request) return this.#url.focus();
-    this.load(typeof request.source === 'string' ? (this.catalog.find(request.source) ?? request) : request);
+    this.#choose(typeof request.source === 'string' ? (this.catalog.find(request.source) ?? request) : request);
   }
+}
+
+/** The engine's address space; no device can give it more. */
+const kEngineLimit = 4e9;
+
+/** What a model takes against what this device is known to have (browsers tell it roughly, some not at all). */
+function memoryWords(needs: number): { text: string; tight: boolean } | null {
+  if (!needs) return null;
+  const gigabytes = (navigator as { deviceMemory?: number }).deviceMemory;
+  const has = Math.min(kEngineLimit, gigabytes ? gigabytes * 1e9 : kEngineLimit);
+  if (needs > has) return { text: `needs ${bytes(needs)} of memory, more than this device has`, tight: true };
+  return { text: `needs ${bytes(needs)} of memory${gigabytes ? ', which this device has' : ''}`, tight: false };
 }

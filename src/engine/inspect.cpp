@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <map>
 
+#include "engine/loader.h"
 #include "engine/tokenizer_data.h"
 #include "model/arch/arch.h"
 
@@ -56,8 +57,9 @@ void check_formats(const TensorIndex& index, json& problems) {
   }
 }
 
-// Architecture, its parameters, and every weight it wants: the graph is built and thrown away.
-Status check_architecture(const ModelHeader& header) {
+// Architecture, its parameters, and every weight it wants: the graph is built, planned and thrown away.
+Status check_architecture(const ModelHeader& header, json& memory) {
+  RETURN_IF_ERROR(header.problem);
   const GgufFile& file = header.metadata;
   ASSIGN_OR_RETURN(const std::string name, file.get_string("general.architecture"));
   ASSIGN_OR_RETURN(const ArchDef* arch, find_architecture(name));
@@ -66,7 +68,19 @@ Status check_architecture(const ModelHeader& header) {
   ASSIGN_OR_RETURN(const HParams hparams, arch->read_hparams(file));
   GraphBuilder builder(header.tensors);
   arch->build(builder, hparams, {});
-  const Status status = builder.finish().status();
+  const Result<Graph> graph = builder.finish();
+  const Status status = graph.status();
+  if (status.ok()) {
+    ThreadPool pool(1);
+    const int64_t n_ctx = std::min(hparams.n_ctx_train, kDefaultContext),
+                  max_tokens = std::min(kPrefillTokens, n_ctx);
+    ASSIGN_OR_RETURN(const MemoryNeeds needs, make_cpu_backend(pool)->plan(*graph, {n_ctx, max_tokens, 1}));
+    memory = {{"context", n_ctx},
+              {"weights_bytes", needs.weights_bytes},
+              {"kv_bytes", needs.kv_bytes},
+              {"scratch_bytes", needs.scratch_bytes},
+              {"total_bytes", needs.total()}};
+  }
   return status.code() == ErrorCode::unsupported_format ? Status() : status;  // listed by check_formats
 }
 
@@ -87,8 +101,10 @@ json inspect(const ModelHeader& header) {
                       {"vocabulary", tokens.ok() ? tokens->size() : 0}};
   json problems = json::array();
   check_formats(header.tensors, problems);
-  add_problem(problems, check_architecture(header));
+  json memory;
+  add_problem(problems, check_architecture(header, memory));
   add_problem(problems, check_tokenizer(file));
+  out["memory"] = std::move(memory);
   out["problems"] = std::move(problems);
   return out;
 }

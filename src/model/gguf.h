@@ -140,6 +140,7 @@ class GgufFile {
 
  private:
   friend class GgufParser;
+  friend class MetadataBuilder;
   Result<const Value*> require(std::string_view key) const;
   Status wrong_type(std::string_view key, const Value& value, std::string_view wanted) const;
   const uint8_t* at(const Value& value) const { return metadata_.data() + value.offset; }

@@ -139,6 +139,7 @@ Result<HParams> read_common_hparams(const GgufFile& file, Layers layers) {
   RETURN_IF_ERROR(r.number("attention.layer_norm_rms_epsilon", 0.0, 1.0, eps));
   p.rms_eps = static_cast<float>(eps);
   RETURN_IF_ERROR(read_rope(r, p));
+  ASSIGN_OR_RETURN(p.rope_halves, file.get_bool(kRopeHalvesKey, false));
   ASSIGN_OR_RETURN(const GgufStrings tokens, file.get_strings("tokenizer.ggml.tokens"));
   p.n_vocab = static_cast<int64_t>(tokens.size());
   if (p.n_vocab < 1 || p.n_vocab > kMaxVocab)

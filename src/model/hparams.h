@@ -43,6 +43,7 @@ struct HParams {
   int64_t n_ctx_train = 0;
   float rms_eps = 1e-5f;  // of LayerNorm where a family has that
   RopeParams rope;
+  bool rope_halves = false;  // q and k turn halves of a head although the architecture's GGUF files have pairs
   // What only some families have; an architecture's own read_hparams() fills it.
   int64_t window = 0;               // > 0: positions that a windowed layer sees
   std::vector<bool> windowed;       // per layer; empty: none
@@ -98,6 +99,10 @@ enum class Layers : uint8_t {
   alike,     // the same number of key/value heads everywhere, keys and values of one width
   may_vary,  // neither
 };
+
+// A key of ours, for weights that were not permuted as GGUF's converter does.
+inline constexpr std::string_view kRopeHalvesKey = "nutshell.rope_halves";
+
 // Reads the keys all llama-like architectures share, prefixed with the architecture's name.
 // Errors: missing_metadata, corrupt_file, limit_exceeded with the key and its value.
 // unsupported_architecture for layers that differ, when they may not.

@@ -111,6 +111,24 @@ Result<PreTokenizer> PreTokenizer::make(std::string_view name) {
                                                       "' is not supported; known are " + known_names());
 }
 
+std::string PreTokenizer::gpt2_pattern() { return kGpt2; }
+
+Result<std::string> PreTokenizer::find(const std::vector<std::string>& rules, bool nfc, bool ignore_merges) {
+  for (const Kind& kind : kKinds) {
+    if (has_word(kind.flags, "nfc") != nfc || has_word(kind.flags, "whole") != ignore_merges) continue;
+    size_t i = 0;
+    while (kind.rules[i] && i < rules.size() && rules[i] == kind.rules[i]) ++i;
+    if (i == rules.size() && !kind.rules[i]) {
+      const std::string_view names = kind.names;
+      return std::string(names.substr(0, names.find(' ')));
+    }
+  }
+  return Status(ErrorCode::unsupported_tokenizer,
+                "the pre-tokenizer with the pattern '" + (rules.empty() ? "" : rules[0].substr(0, 200)) +
+                    "'" + (nfc ? " after NFC" : "") + (ignore_merges ? ", whole words first," : "") +
+                    " is not supported; known are " + known_names());
+}
+
 std::vector<size_t> PreTokenizer::split(std::string_view text) const {
   std::vector<uint32_t> characters;
   append_characters(text, characters);

@@ -103,6 +103,17 @@ export function writeModel(model: ModelRef): void {
   write('model', model);
 }
 
+/** The terms of models that were accepted here, as they were worded. */
+export function hasAccepted(terms: string): boolean {
+  const accepted = read<string[]>('terms');
+  return Array.isArray(accepted) && accepted.includes(terms);
+}
+
+export function accept(terms: string): void {
+  const accepted = read<string[]>('terms');
+  write('terms', [...(Array.isArray(accepted) ? accepted : []), terms]);
+}
+
 export function readChat(): SavedChat {
   const saved = read<SavedChat>('chat');
   const messages = Array.isArray(saved?.messages)

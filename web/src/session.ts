@@ -3,7 +3,8 @@
 import type { Core, CoreInfo, CoreTimings, GenerateStep } from './core.ts';
 import { EngineError, throwIfAborted, toEngineError } from './errors.ts';
 import { Meter } from './fetch/meter.ts';
-import { openSource, type ModelSource, type Outcome, type SourceDeps } from './fetch/source.ts';
+import { ModelFiles } from './fetch/files.ts';
+import type { Outcome, SourceDeps } from './fetch/source.ts';
 import { decide, type Capabilities, type Decision } from './platform.ts';
 import type { Calls, Prompt, RenderOptions } from './rpc/protocol.ts';
 import type { HandlerContext, Handlers } from './rpc/server.ts';
@@ -40,20 +41,20 @@ export class Session implements Handlers {
     // The module starts while the server answers; its failure is reported once it is needed.
     const starting = (this.starting = this.deps.startCore(decision));
     starting.catch(() => undefined);
-    const source = await openSource(request, { signal, meter }, this.deps);
+    const files = await ModelFiles.open(request, { signal, meter }, this.deps);
     let outcome: Outcome;
     try {
       const core = await starting;
-      this.coreInfo = await this.fill(core, source, request, meter, signal);
-      outcome = await source.accept();
+      this.coreInfo = await this.fill(core, files, request, meter, signal);
+      outcome = await files.accept();
       throwIfAborted(signal);
       this.core = core;
     } catch (error) {
       const failure = toEngineError(error);
-      await source.reject(failure);
+      await files.reject(failure);
       throw failure;
     }
-    return this.describe(decision, request.name, source.name, outcome);
+    return this.describe(decision, request.name, files.name, outcome);
   };
 
   run = async (request: Request<'run'>, { signal, emit }: HandlerContext<'run'>): Promise<Calls['run']['reply']> => {
@@ -155,12 +156,12 @@ export class Session implements Handlers {
   /** Gives the core the bytes it asks for until it is ready. The core names the place; bytes are read straight into it. */
   private async fill(
     core: Core,
-    source: ModelSource,
+    files: ModelFiles,
     { contextSize, memoryLimit }: Request<'load'>,
     meter: Meter,
     signal: AbortSignal,
   ): Promise<CoreInfo> {
-    core.loadBegin({ files: [{ name: source.name, bytes: await source.size() }], contextSize, memoryLimit, name: source.name });
+    core.loadBegin({ files: await files.list(), contextSize, memoryLimit, name: files.name });
     for (;;) {
       throwIfAborted(signal);
       const step = core.loadNext();
@@ -168,13 +169,13 @@ export class Session implements Handlers {
       for (let done = 0; done < step.length;) {
         const length = Math.min(kReadBytes, step.length - done);
         // The view stays valid while the bytes are waited for: only a call of the core can grow the heap.
-        await source.read(step.offset + done, core.heap(step.pointer + done, length));
+        await files.read(step.file, step.offset + done, core.heap(step.pointer + done, length));
         done += length;
         await this.deps.breathe();
         throwIfAborted(signal);
       }
       core.loadCommit();
-      if (!source.downloading) meter.update('load', step.doneBytes + step.length, step.totalBytes);
+      if (!files.downloading) meter.update('load', step.doneBytes + step.length, step.totalBytes);
     }
   }
 

@@ -7,7 +7,8 @@ import type { ChatMessage, EngineInfo, GenerateOptions, LoadOptions, LoadProgres
 export type Source = { url: string } | { blob: Blob; name: string };
 
 export interface LoadRequest extends Omit<LoadOptions, 'onProgress' | 'signal'> {
-  source: Source;
+  /** The files of the model: one, the parts of a split one, or those of a folder. */
+  sources: Source[];
 }
 
 export type Prompt = { messages: ChatMessage[] } | { text: string } | { ids: number[] };

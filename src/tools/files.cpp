@@ -132,6 +132,14 @@ Result<std::string> read_text_file(const std::string& path) {
   return text;
 }
 
+Status read_file_bytes(const std::string& path, uint64_t offset, std::span<uint8_t> target) {
+  const File file(path);
+  ASSIGN_OR_RETURN(const uint64_t size, file.size(path));
+  if (offset > size || target.size() > size - offset)
+    return {ErrorCode::truncated, "'" + path + "' ends before its tensors do"};
+  return file.read_at(offset, target.size(), target.data());
+}
+
 Result<std::unique_ptr<Model>> load_model_file(const std::string& path, ThreadPool& pool,
                                                LoadOptions options) {
   ASSIGN_OR_RETURN(const OpenModel model, OpenModel::open(path));

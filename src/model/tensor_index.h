@@ -10,6 +10,7 @@
 
 #include "base/result.h"
 #include "tensor/dtype.h"
+#include "tensor/trellis.h"
 
 namespace nutshell {
 
@@ -27,7 +28,9 @@ struct TensorEntry {
   std::vector<int64_t> shape;  // as GGUF has it: the contiguous extent first
   int64_t n_rows = 1, n_cols = 0;
   uint64_t bytes = 0;
-  std::vector<TensorPiece> pieces;  // in row order; their rows add up to n_rows
+  std::vector<TensorPiece> pieces;   // in row order; their rows add up to n_rows (padded, when coded)
+  TrellisCode code{};                // of the trellis formats
+  std::optional<uint64_t> rotation;  // seed of the rotation the matrix is stored under
 
   // unsupported_format naming tensor and format, and what is supported, when dtype is nothing.
   Status check_supported() const;
@@ -42,6 +45,9 @@ class TensorIndex {
   const TensorEntry* find(const std::string& name) const {
     const auto it = by_name_.find(name);
     return it == by_name_.end() ? nullptr : &entries_[it->second];
+  }
+  TensorEntry* find(const std::string& name) {
+    return const_cast<TensorEntry*>(static_cast<const TensorIndex*>(this)->find(name));
   }
   const std::vector<TensorEntry>& entries() const { return entries_; }
 

@@ -11,6 +11,7 @@ namespace nutshell {
 // {architecture, parameters, bits_per_weight, formats {name: tensors}, tensors [{name, shape, format,
 // bytes}],
 //  tokenizer {model, pre, vocabulary}, problems [text]}
+// and for our compressed files compression {key: value}: provenance and measured quality (coded_tensors.h).
 // shape is in the file's order: the contiguous extent first. What the file does not say is null.
 // problems lists all that keeps the model from being loaded; empty: it would load, memory permitting.
 // Strings come from the file and need not be valid UTF-8: dump with error_handler_t::replace.

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "engine/coded_tensors.h"
 #include "engine/memory_plan.h"
 #include "engine/tokenizer_data.h"
 #include "quant/format.h"
@@ -106,6 +107,7 @@ Status Loader::start_model() {
   done_bytes_ = header_.header_bytes;
   total_bytes_ = header_.file_bytes;
   const GgufFile& metadata = header_.metadata;
+  RETURN_IF_ERROR(describe_coded_tensors(metadata, header_.tensors));
   ASSIGN_OR_RETURN(const std::string architecture, metadata.get_string("general.architecture"));
   ASSIGN_OR_RETURN(arch_, find_architecture(architecture));
 
@@ -174,7 +176,8 @@ Status Loader::start_weights() {
 
   for (size_t i = 0; i < graph.weights.size(); ++i) {
     const TensorEntry& t = *header_.tensors.find(graph.weights[i].name);
-    uploads_.push_back({static_cast<WeightId>(i), &t, t.bytes / static_cast<uint64_t>(t.n_rows)});
+    const int64_t n_rows = stored_rows(graph.weights[i].dtype, t.n_rows);
+    uploads_.push_back({static_cast<WeightId>(i), &t, t.bytes / static_cast<uint64_t>(n_rows), n_rows});
   }
   std::sort(uploads_.begin(), uploads_.end(), [](const Upload& a, const Upload& b) {
     const TensorPiece &x = a.tensor->pieces[0], &y = b.tensor->pieces[0];
@@ -202,7 +205,7 @@ void Loader::next_weight() {
   const Upload& u = uploads_[upload_];
   const int64_t multiple = model_->backend->upload_row_multiple(u.weight);
   const auto rows = static_cast<int64_t>(kStagingBytes / std::max<uint64_t>(1, u.row_bytes));
-  chunk_rows_ = std::min(u.tensor->n_rows, std::max<int64_t>(1, rows / multiple) * multiple);
+  chunk_rows_ = std::min(u.n_rows, std::max<int64_t>(1, rows / multiple) * multiple);
 }
 
 Status Loader::commit_weight() {
@@ -210,11 +213,12 @@ Status Loader::commit_weight() {
   done_bytes_ += requested_bytes_;
   filled_rows_ += static_cast<int64_t>(requested_bytes_ / u.row_bytes);
   if (filled_rows_ < chunk_rows_) return {};
-  RETURN_IF_ERROR(model_->backend->upload(u.weight, row_, chunk_rows_, staging_));
+  const int64_t n = std::min(chunk_rows_, u.tensor->n_rows - row_);  // without the padding of coded rows
+  RETURN_IF_ERROR(model_->backend->upload(u.weight, row_, n, staging_));
   row_ += chunk_rows_;
   filled_rows_ = 0;
-  chunk_rows_ = std::min(chunk_rows_, u.tensor->n_rows - row_);
-  if (row_ < u.tensor->n_rows) return {};
+  chunk_rows_ = std::min(chunk_rows_, u.n_rows - row_);
+  if (row_ < u.n_rows) return {};
   ++upload_;
   next_weight();
   return {};

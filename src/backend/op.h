@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "tensor/dtype.h"
+#include "tensor/trellis.h"
 
 namespace nutshell {
 
@@ -32,6 +33,7 @@ struct WeightSpec {
   int64_t n_cols = 0;    // values per row, a multiple of the format's block length
   uint8_t use = 0;       // WeightUse bits
   int64_t n_slices = 1;  // a 3-D tensor: that many matrices of n_rows / n_slices rows, one after the other
+  TrellisCode code{};  // of the trellis formats
 };
 
 struct ActSpec {
@@ -39,11 +41,19 @@ struct ActSpec {
   bool per_output = false;  // rows are the selected output rows, not all tokens
 };
 
+// An orthogonal transform R of activations of one width (kernels/rotate.h), under which a trellis-coded
+// matrix is stored: W R^T instead of W.
+struct RotationSpec {
+  int64_t width = 0;
+  uint64_t seed = 0;
+};
+
 // out[t] = table[token[t]] * scale
 struct EmbedOp {
   WeightId table;
   ActId out;
   float scale = 1.0f;
+  int32_t rotation = kNone;  // index into Graph::rotations; the looked-up row is turned back
 };
 
 // For each group of `group` values of a row: out = in / sqrt(mean(in^2) + eps) * weight. group divides the
@@ -67,6 +77,7 @@ struct LinearOp {
   };
   ActId in;
   std::vector<Part> parts;
+  int32_t rotation = kNone;  // index into Graph::rotations: the products are of R in
 };
 
 enum class RopeStyle : uint8_t {
@@ -209,6 +220,7 @@ struct Graph {
   std::vector<WeightSpec> weights;
   std::vector<ActSpec> acts;
   std::vector<RopeSpec> ropes;
+  std::vector<RotationSpec> rotations;
   std::vector<KvSpec> kv_layers;
   std::vector<ConvSpec> conv_layers;
   std::vector<Op> ops;

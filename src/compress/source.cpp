@@ -3,6 +3,7 @@
 #include "engine/loader.h"
 #include "engine/tokenizer_data.h"
 #include "model/arch/arch.h"
+#include "model/model_header.h"
 #include "quant/format.h"
 
 namespace nutshell::compress {
@@ -33,7 +34,9 @@ Result<std::vector<uint8_t>> SourceModel::tensor_bytes(const GgufTensor& tensor)
 
 Result<SourceModel> open_source(GgufFile file, ReadBytes read) {
   SourceModel model;
-  model.file = std::move(file);
+  ModelHeader header = header_of(std::move(file));
+  RETURN_IF_ERROR(header.problem);
+  model.file = std::move(header.metadata);
   model.read = std::move(read);
   if (model.file.has("nutshell.version"))
     return Status(ErrorCode::invalid_argument, "the file is compressed already; compress its original");
@@ -44,7 +47,6 @@ Result<SourceModel> open_source(GgufFile file, ReadBytes read) {
   model.special = {data.bos, data.eos, data.eot, data.add_bos};
   ASSIGN_OR_RETURN(model.tokenizer, make_tokenizer(std::move(data)));
 
-  const TensorIndex tensors = index_tensors(model.file);
   HostTensors host;
   for (const std::string_view name : arch->host_tensors)
     if (const GgufTensor* t = model.file.find_tensor(name); t != nullptr && t->dtype) {
@@ -53,7 +55,7 @@ Result<SourceModel> open_source(GgufFile file, ReadBytes read) {
       values.resize(static_cast<size_t>(t->n_values()));
       decode_row(*t->dtype, bytes.data(), t->n_values(), values.data());
     }
-  GraphBuilder builder(tensors);
+  GraphBuilder builder(header.tensors);
   arch->build(builder, model.hparams, host);
   ASSIGN_OR_RETURN(model.graph, builder.finish());
   RETURN_IF_ERROR(FloatRun::check(model.graph));

@@ -12,6 +12,7 @@ namespace nutshell {
 // bytes}],
 //  tokenizer {model, pre, vocabulary}, memory {context, weights_bytes, kv_bytes, scratch_bytes, total_bytes},
 //  problems [text]}
+// and for our compressed files compression {key: value}: provenance and measured quality (coded_tensors.h).
 // memory is what loading takes with the default context and one thread; null where it cannot be told.
 // shape is in the file's order: the contiguous extent first. What the file does not say is null.
 // problems lists all that keeps the model from being loaded; empty: it would load, memory permitting.

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "engine/coded_tensors.h"
 #include "engine/memory_plan.h"
 #include "engine/tokenizer_data.h"
 #include "quant/format.h"
@@ -130,6 +131,7 @@ Status Loader::start_model() {
   total_bytes_ = header_.file_bytes;
   RETURN_IF_ERROR(header_.problem);
   const GgufFile& metadata = header_.metadata;
+  RETURN_IF_ERROR(describe_coded_tensors(metadata, header_.tensors));
   ASSIGN_OR_RETURN(const std::string architecture, metadata.get_string("general.architecture"));
   ASSIGN_OR_RETURN(arch_, find_architecture(architecture));
 
@@ -203,9 +205,11 @@ Status Loader::start_weights() {
 
   for (size_t i = 0; i < graph.weights.size(); ++i) {
     const TensorEntry& t = *header_.tensors.find(graph.weights[i].name);
-    const auto file_rows =
-        static_cast<uint64_t>(t.transform == TensorTransform::transposed ? t.n_cols : t.n_rows);
-    uploads_.push_back({static_cast<WeightId>(i), &t, t.bytes / file_rows});
+    const int64_t n_rows = t.transform == TensorTransform::transposed
+                               ? t.n_cols
+                               : stored_rows(graph.weights[i].dtype, t.n_rows);
+    uploads_.push_back({static_cast<WeightId>(i), &t, t.bytes / static_cast<uint64_t>(n_rows),
+                        t.transform == TensorTransform::transposed ? t.n_rows : n_rows});
   }
   std::sort(uploads_.begin(), uploads_.end(), [](const Upload& a, const Upload& b) {
     const TensorPiece &x = a.tensor->pieces[0], &y = b.tensor->pieces[0];
@@ -237,7 +241,7 @@ void Loader::next_weight() {
   }
   const int64_t multiple = model_->backend->upload_row_multiple(u.weight);
   const auto rows = static_cast<int64_t>(kStagingBytes / std::max<uint64_t>(1, u.row_bytes));
-  chunk_rows_ = std::min(u.tensor->n_rows, std::max<int64_t>(1, rows / multiple) * multiple);
+  chunk_rows_ = std::min(u.n_rows, std::max<int64_t>(1, rows / multiple) * multiple);
 }
 
 Status Loader::commit_weight() {
@@ -246,15 +250,16 @@ Status Loader::commit_weight() {
   filled_rows_ += static_cast<int64_t>(requested_bytes_ / u.row_bytes);
   if (filled_rows_ < chunk_rows_) return {};
   const bool transposed = u.tensor->transform == TensorTransform::transposed;
-  const int64_t n = transposed ? u.tensor->n_rows : chunk_rows_;
+  // Without the padding of coded rows.
+  const int64_t n = transposed ? u.tensor->n_rows : std::min(chunk_rows_, u.tensor->n_rows - row_);
   if (transposed) staging_ = transpose(staging_, u.tensor->n_cols, u.tensor->n_rows);
   if (u.tensor->transform == TensorTransform::plus_one)
     staging_ = plus_one(u.tensor->stored_dtype, staging_, chunk_rows_ * u.tensor->n_cols);
   RETURN_IF_ERROR(model_->backend->upload(u.weight, row_, n, staging_));
-  row_ += n;
+  row_ += transposed ? n : chunk_rows_;
   filled_rows_ = 0;
-  chunk_rows_ = std::min(chunk_rows_, u.tensor->n_rows - row_);
-  if (row_ < u.tensor->n_rows) return {};
+  chunk_rows_ = std::min(chunk_rows_, u.n_rows - row_);
+  if (row_ < u.n_rows) return {};
   ++upload_;
   next_weight();
   return {};

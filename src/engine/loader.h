@@ -76,6 +76,7 @@ class Loader {
     WeightId weight;
     const TensorEntry* tensor;
     uint64_t row_bytes;
+    int64_t n_rows;  // in the file
   };
   std::vector<Upload> uploads_;  // by file and offset
   size_t upload_ = 0;

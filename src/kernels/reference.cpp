@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "base/half.h"
+#include "base/rng.h"
 
 namespace nutshell::reference {
 
@@ -34,6 +35,25 @@ Row linear(std::span<const float> w, int64_t n_rows, int64_t n_cols, const Row& 
     y[i] = sum + (bias.empty() ? 0.0 : static_cast<double>(bias[i]));
   }
   return y;
+}
+
+Row rotate(const Row& x, uint64_t seed, bool back) {
+  const size_t n = x.size();
+  size_t p = 1;
+  while (n % (2 * p) == 0) p *= 2;
+  const auto m = static_cast<double>(n / p);
+  const auto sign = [&](size_t c) { return counter_rng(seed, c) >> 63 != 0 ? -1.0 : 1.0; };
+  Row out(n);
+  for (size_t i = 0; i < n; ++i)
+    for (size_t j = 0; j < n; ++j) {
+      double hadamard = 1.0 / std::sqrt(static_cast<double>(p));
+      for (size_t bits = i % p & j % p; bits != 0; bits &= bits - 1) hadamard = -hadamard;
+      const double angle =
+          2 * 3.14159265358979323846 * static_cast<double>(i / p) * static_cast<double>(j / p) / m;
+      const double entry = hadamard * (std::cos(angle) + std::sin(angle)) / std::sqrt(m);
+      out[i] += entry * x[j] * (back ? sign(i) : sign(j));
+    }
+  return out;
 }
 
 Row rms_norm(const Row& x, std::span<const float> weight, int64_t group, double eps) {

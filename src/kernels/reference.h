@@ -20,6 +20,8 @@ Row quantized(const Row& x);
 // y[i] = sum_k w[i][k] x[k] + bias[i]; w: n_rows x n_cols row by row.
 Row linear(std::span<const float> w, int64_t n_rows, int64_t n_cols, const Row& x,
            std::span<const float> bias);
+// R x, or R^T x: the rotation of kernels/rotate.h as a dense matrix.
+Row rotate(const Row& x, uint64_t seed, bool back);
 Row rms_norm(const Row& x, std::span<const float> weight, int64_t group, double eps);
 double silu(double x);
 double gelu_tanh(double x);

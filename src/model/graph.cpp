@@ -1,5 +1,6 @@
 #include "model/graph.h"
 
+#include <algorithm>
 #include <utility>
 
 namespace nutshell {
@@ -35,7 +36,11 @@ WeightId GraphBuilder::weight(const std::string& name, int64_t n_rows, int64_t n
     return it->second;
   }
   const auto id = static_cast<WeightId>(graph_.weights.size());
-  graph_.weights.push_back({name, *entry->dtype, n_rows, n_cols, use, n_slices});
+  if (is_trellis(*entry->dtype) && (use & kUseVector)) {
+    fail(ErrorCode::unsupported_format, "the vector '" + name + "' is trellis-coded; only matrices may be");
+    return kNone;
+  }
+  graph_.weights.push_back({name, *entry->dtype, n_rows, n_cols, use, n_slices, entry->code});
   by_name_.emplace(name, id);
   return id;
 }
@@ -57,6 +62,18 @@ WeightId GraphBuilder::optional_vector(const std::string& name, int64_t n) {
   return has(name) ? vector(name, n) : kNone;
 }
 
+int32_t GraphBuilder::rotation_of(WeightId id) {
+  if (id < 0) return kNone;
+  const WeightSpec& w = graph_.weights[static_cast<size_t>(id)];
+  const TensorEntry* entry = tensors_.find(w.name);
+  if (!entry->rotation) return kNone;
+  const auto& known = graph_.rotations;
+  for (size_t i = 0; i < known.size(); ++i)
+    if (known[i].width == w.n_cols && known[i].seed == *entry->rotation) return static_cast<int32_t>(i);
+  graph_.rotations.push_back({w.n_cols, *entry->rotation});
+  return static_cast<int32_t>(known.size()) - 1;
+}
+
 // Every activation has a buffer of its own; the back end may share memory between those whose lives do not
 // overlap, since the ops tell who reads what.
 ActId GraphBuilder::new_act(int64_t width, bool per_output) {
@@ -67,7 +84,7 @@ ActId GraphBuilder::new_act(int64_t width, bool per_output) {
 ActId GraphBuilder::embed(WeightId table, float scale) {
   const int64_t width = table < 0 ? 0 : graph_.weights[static_cast<size_t>(table)].n_cols;
   const ActId out = new_act(width, false);
-  graph_.ops.push_back(EmbedOp{table, out, scale});
+  graph_.ops.push_back(EmbedOp{table, out, scale, rotation_of(table)});
   return out;
 }
 
@@ -82,20 +99,23 @@ void GraphBuilder::head_norm(ActId x, WeightId weight, int64_t head_dim, float e
 }
 
 std::vector<ActId> GraphBuilder::linears(ActId in, std::initializer_list<Product> products) {
-  LinearOp op{in, {}};
+  std::vector<LinearOp> ops;  // one per rotation of the input, usually one
   std::vector<ActId> outs;
   for (const Product& p : products) {
+    const int32_t rotation = rotation_of(p.weight);
     outs.push_back(new_act(rows_of(p.weight), act(in).per_output));
-    op.parts.push_back({p.weight, p.bias, outs.back(), false});
+    auto op = std::find_if(ops.begin(), ops.end(), [&](const LinearOp& o) { return o.rotation == rotation; });
+    if (op == ops.end()) op = ops.insert(op, LinearOp{in, {}, rotation});
+    op->parts.push_back({p.weight, p.bias, outs.back(), false});
   }
-  graph_.ops.push_back(std::move(op));
+  for (LinearOp& op : ops) graph_.ops.push_back(std::move(op));
   return outs;
 }
 
 ActId GraphBuilder::linear(ActId in, WeightId w, WeightId bias) { return linears(in, {{w, bias}})[0]; }
 
 void GraphBuilder::add_linear(ActId to, ActId in, WeightId w, WeightId bias) {
-  graph_.ops.push_back(LinearOp{in, {{w, bias, to, true}}});
+  graph_.ops.push_back(LinearOp{in, {{w, bias, to, true}}, rotation_of(w)});
 }
 
 int32_t GraphBuilder::rope_spec(RopeSpec spec) {

@@ -69,6 +69,7 @@ class GraphBuilder {
   ActId new_act(int64_t width, bool per_output);
   const ActSpec& act(ActId id) const { return graph_.acts[static_cast<size_t>(id)]; }
   int64_t rows_of(WeightId id) const { return id < 0 ? 0 : graph_.weights[static_cast<size_t>(id)].n_rows; }
+  int32_t rotation_of(WeightId id);  // of the weight's input; kNone when it is stored as it is
   void fail(ErrorCode code, std::string message);
 
   const TensorIndex& tensors_;

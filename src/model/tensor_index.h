@@ -10,6 +10,7 @@
 
 #include "base/result.h"
 #include "tensor/dtype.h"
+#include "tensor/trellis.h"
 
 namespace nutshell {
 
@@ -36,7 +37,9 @@ struct TensorEntry {
   uint64_t bytes = 0;  // in the files
   TensorTransform transform = TensorTransform::none;
   DType stored_dtype = DType::f32;  // in the file, where there is a transform
-  std::vector<TensorPiece> pieces;  // in row order; their rows add up to n_rows
+  std::vector<TensorPiece> pieces;  // in row order; their rows add up to n_rows (padded, when coded)
+  TrellisCode code{};                // of the trellis formats
+  std::optional<uint64_t> rotation;  // seed of the rotation the matrix is stored under
 
   // 3-D tensors: the rows are that many equal matrices, one after the other.
   int64_t n_slices() const {
@@ -57,6 +60,9 @@ class TensorIndex {
   const TensorEntry* find(const std::string& name) const {
     const auto it = by_name_.find(name);
     return it == by_name_.end() ? nullptr : &entries_[it->second];
+  }
+  TensorEntry* find(const std::string& name) {
+    return const_cast<TensorEntry*>(static_cast<const TensorIndex*>(this)->find(name));
   }
   const std::vector<TensorEntry>& entries() const { return entries_; }
   // File numbers become places[number]: for a caller that has more files than the model.

@@ -8,6 +8,7 @@
 #include "backend/backend.h"
 #include "kernels/reference.h"
 #include "quant/format.h"
+#include "quant/trellis.h"
 
 namespace nutshell::test {
 
@@ -24,10 +25,18 @@ class ReferenceBackend final : public Backend {
       weights_[i].resize(static_cast<size_t>(graph_.weights[i].n_rows * graph_.weights[i].n_cols));
     return {};
   }
-  int64_t upload_row_multiple(WeightId) const override { return 1; }
+  int64_t upload_row_multiple(WeightId) const override { return kTrellisRows; }
   Status upload(WeightId id, int64_t row0, int64_t n_rows, std::span<const uint8_t> bytes) override {
     const WeightSpec& w = graph_.weights[static_cast<size_t>(id)];
     std::vector<float> row(static_cast<size_t>(w.n_cols));
+    if (is_trellis(w.dtype)) {
+      for (int64_t r = 0; r < n_rows; ++r) {
+        decode_trellis_row(w.dtype, w.code, bytes.data() + r / 16 * trellis_superrow_bytes(w.dtype, w.n_cols),
+                           static_cast<int>(r % 16), w.n_cols, row.data());
+        std::copy(row.begin(), row.end(), weights_[static_cast<size_t>(id)].begin() + (row0 + r) * w.n_cols);
+      }
+      return {};
+    }
     for (int64_t r = 0; r < n_rows; ++r) {
       decode_row(w.dtype, bytes.data() + r * row_bytes(w.dtype, w.n_cols), w.n_cols, row.data());
       std::copy(row.begin(), row.end(), weights_[static_cast<size_t>(id)].begin() + (row0 + r) * w.n_cols);
@@ -66,6 +75,16 @@ class ReferenceBackend final : public Backend {
         act(o.out)[static_cast<size_t>(t * n + i)] =
             weight(o.table)[static_cast<size_t>(step_->tokens[static_cast<size_t>(t)] * n + i)] *
             static_cast<double>(o.scale);
+    if (o.rotation != kNone) act(o.out) = rotated(act(o.out), n, o.rotation, true);
+  }
+  Doubles rotated(const Doubles& in, int64_t width, int32_t rotation, bool back) const {
+    Doubles out;
+    for (auto row = in.begin(); row != in.end(); row += width) {
+      const Doubles turned = reference::rotate(Doubles(row, row + width),
+                                               graph_.rotations[static_cast<size_t>(rotation)].seed, back);
+      out.insert(out.end(), turned.begin(), turned.end());
+    }
+    return out;
   }
   void apply(const RmsNormOp& o) {
     const Doubles in = act(o.in);
@@ -78,14 +97,15 @@ class ReferenceBackend final : public Backend {
     }
   }
   void apply(const LinearOp& o) {
+    const Doubles in = o.rotation == kNone ? act(o.in) : rotated(act(o.in), width(o.in), o.rotation, false);
     for (const LinearOp::Part& p : o.parts) {
       const int64_t n_in = width(o.in), n_out = width(p.out);
       for (int64_t t = 0; t < rows(o.in); ++t)
         for (int64_t r = 0; r < n_out; ++r) {
           double sum = p.bias == kNone ? 0.0 : weight(p.bias)[static_cast<size_t>(r)];
           for (int64_t i = 0; i < n_in; ++i)
-            sum += weight(p.weight)[static_cast<size_t>(r * n_in + i)] *
-                   act(o.in)[static_cast<size_t>(t * n_in + i)];
+            sum +=
+                weight(p.weight)[static_cast<size_t>(r * n_in + i)] * in[static_cast<size_t>(t * n_in + i)];
           double& out = act(p.out)[static_cast<size_t>(t * n_out + r)];
           out = p.accumulate ? out + sum : sum;
         }

@@ -127,7 +127,7 @@ std::optional<uint64_t> conv_layer_bytes(const ConvSpec& c, const Extents& e) {
 
 // A matrix of a 3-D tensor starts at a superrow: others take the generic path.
 bool is_packed(const WeightSpec& w) {
-  return (w.use & kUseMatrix) && packed_bytes(w.dtype, w.n_rows, w.n_cols).has_value() &&
+  return (is_trellis(w.dtype) || (w.use & kUseMatrix)) && packed_bytes(w.dtype, w.n_rows, w.n_cols).has_value() &&
          (w.n_slices == 1 || w.n_rows / w.n_slices % kSuperrow == 0);
 }
 
@@ -166,7 +166,7 @@ ExpertsPlan plan_experts(const Graph& graph, const ExpertsOp& op, int64_t max_to
 PackedMatrix Weight::matrix(int64_t slice) const {
   const auto superrow = static_cast<int64_t>(packed_bytes(spec.dtype, 1, spec.n_cols).value_or(0));
   const int64_t rows = slice_rows();
-  return {spec.dtype, rows, spec.n_cols, memory.get() + slice * (rows / kSuperrow) * superrow, superrow};
+  return {spec.dtype, rows, spec.n_cols, memory.get() + slice * (rows / kSuperrow) * superrow, superrow, &spec.code};
 }
 
 AttentionShape shape_of(const AttentionOp& op) {
@@ -195,6 +195,10 @@ Result<MemoryNeeds> CpuBackend::plan(const Graph& graph, const Extents& extents)
     needs.kv_bytes = *sum;
   }
   needs.scratch_bytes = plan_scratch(graph, extents, make_program(graph, extents), pool_.n_threads()).total;
+  for (const RotationSpec& r : graph.rotations) {  // signs and the small matrix
+    const int64_t m = rotation_odd(r.width);
+    needs.scratch_bytes += static_cast<uint64_t>(r.width + m * m) * sizeof(float);
+  }
   return needs;
 }
 
@@ -233,6 +237,8 @@ Status CpuBackend::allocate(Graph graph, const Extents& extents) {
   const ScratchPlan plan = plan_scratch(graph, extents, program, pool_.n_threads());
   Memory scratch = take(plan.total);
   if (scratch == nullptr) return no_memory;
+  rotations_.clear();
+  for (const RotationSpec& r : graph.rotations) rotations_.push_back(make_rotation(r.width, r.seed));
   graph_ = std::move(graph);
   extents_ = extents;
   program_ = std::move(program);
@@ -260,7 +266,8 @@ Status CpuBackend::upload(WeightId id, int64_t row0, int64_t n_rows, std::span<c
   Weight& w = weights_[static_cast<size_t>(id)];
   const int64_t in_row = row_bytes(w.spec.dtype, w.spec.n_cols);
   if (row0 < 0 || n_rows < 0 || row0 > w.spec.n_rows || n_rows > w.spec.n_rows - row0 ||
-      bytes.size() != static_cast<uint64_t>(n_rows) * static_cast<uint64_t>(in_row))
+      bytes.size() !=
+          static_cast<uint64_t>(stored_rows(w.spec.dtype, n_rows)) * static_cast<uint64_t>(in_row))
     return {ErrorCode::invalid_argument, "'" + w.spec.name + "': rows " + std::to_string(row0) + " + " +
                                              std::to_string(n_rows) + " of " + std::to_string(w.spec.n_rows) +
                                              " do not fit " + std::to_string(bytes.size()) + " bytes"};

@@ -10,6 +10,7 @@
 #include "kernels/dense.h"
 #include "kernels/matmul.h"
 #include "kernels/matvec.h"
+#include "kernels/rotate.h"
 #include "kernels/rows.h"
 
 namespace nutshell::cpu {
@@ -93,6 +94,7 @@ class CpuBackend : public Backend {
   Program program_;
   ScratchPlan plan_;
   std::vector<Weight> weights_;
+  std::vector<Rotation> rotations_;
   std::vector<Memory> kv_memory_;
   std::vector<KvLayer> kv_;
   std::vector<Memory> conv_memory_;
@@ -132,6 +134,7 @@ class Execution {
   void operator()(const ShortConvStep& s);
 
   struct Experts;  // experts.cpp
+  const float* input_row(const LinearStep& s, int64_t t, float* room) const;
   const float* source_row(const Source& s, int64_t t, float* room) const;
   void linear_one(const LinearStep& s);
   void linear_many(const LinearStep& s, int64_t n);

@@ -6,6 +6,7 @@
 #include "backend/cpu/cpu_backend.h"
 #include "kernels/pack.h"
 #include "kernels/rows.h"
+#include "quant/trellis.h"
 
 namespace nutshell::cpu {
 namespace {
@@ -74,13 +75,18 @@ void Execution::operator()(const EmbedStep& s) {
   for (int64_t t = begin; t < end; ++t) {
     const int64_t token = step_.tokens[static_cast<size_t>(t)];
     float* out = row(s.op.out, t);
-    if (w.packed) {
+    if (is_trellis(w.spec.dtype)) {
+      const PackedMatrix m = w.matrix();
+      decode_trellis_row(m.dtype, *m.code, m.data + token / kSuperrow * m.superrow_bytes,
+                         static_cast<int>(token % kSuperrow), n, out);
+    } else if (w.packed) {
       const PackedMatrix m = w.matrix();
       unpack_row(m.dtype, m.data + token / kSuperrow * m.superrow_bytes, static_cast<int>(token % kSuperrow),
                  n, out);
     } else {
       decode_row(w.spec.dtype, w.memory.get() + token * row_bytes(w.spec.dtype, n), n, out);
     }
+    if (s.op.rotation != kNone) rotate_back(b_.rotations_[static_cast<size_t>(s.op.rotation)], out);
     if (s.op.scale != 1.0f) scale(out, s.op.scale, n, out);
   }
 }
@@ -120,7 +126,15 @@ void Execution::operator()(const RopeStep& s) {
              row(s.op.x, t) + s.op.offset);
 }
 
-// Row t of a linear's input, in place where it exists, else made in room.
+// Row t of a linear's input as its matrices want it.
+const float* Execution::input_row(const LinearStep& s, int64_t t, float* room) const {
+  const float* x = source_row(s.source, t, room);
+  if (s.op.rotation == kNone) return x;
+  rotate_row(b_.rotations_[static_cast<size_t>(s.op.rotation)], x, room);
+  return room;
+}
+
+// Row t of a linear's source, in place where it exists, else made in room.
 const float* Execution::source_row(const Source& s, int64_t t, float* room) const {
   if (s.kind == Source::norm) {
     rms_norm_row(row(s.a, t), vector(s.norm_op.weight), width_of(s.a), s.norm_op.group, s.norm_op.eps, room);
@@ -152,7 +166,7 @@ void Execution::operator()(const LinearStep& s) {
 // Every thread makes and quantises the row for itself and then does its share of the weight rows.
 void Execution::linear_one(const LinearStep& s) {
   auto* room = reinterpret_cast<float*>(thread_ + b_.plan_.thread_input);
-  const float* x = source_row(s.source, 0, room);
+  const float* x = input_row(s, 0, room);
   const int64_t n_cols = width_of(s.op.in);
   int forms = 0;
   for (const LinearOp::Part& p : s.op.parts)
@@ -190,11 +204,11 @@ void Execution::linear_many(const LinearStep& s, int64_t n) {
   }
   auto* room = reinterpret_cast<float*>(thread_ + b_.plan_.thread_input);
   auto* shared = reinterpret_cast<float*>(b_.scratch_.get() + b_.plan_.rows);
-  const bool made = s.source.kind != Source::act;
+  const bool made = s.source.kind != Source::act || s.op.rotation != kNone;
   const ActTiles tiles = ActTiles::at(b_.scratch_.get() + b_.plan_.tiles, n_cols, n);
   const auto [t0, t1] = worker_.share(n);
   for (int64_t t = t0; t < t1; ++t) {
-    const float* x = source_row(s.source, t, dense && made ? shared + t * n_cols : room);
+    const float* x = input_row(s, t, dense && made ? shared + t * n_cols : room);
     if (forms != 0) quantize_to_tiles(x, t, forms, ActRow::at(thread_, n_cols), tiles);
   }
   if (forms != 0 && t1 == n && t0 < t1)

@@ -3,6 +3,9 @@
 #include <algorithm>
 #include <limits>
 
+#include "kernels/rotate.h"
+#include "quant/trellis.h"
+
 namespace nutshell::cpu {
 namespace {
 
@@ -294,12 +297,19 @@ class Checker {
       fail("'" + w->name + "' is " + std::to_string(w->n_rows) + " x " + std::to_string(w->n_cols) +
            ", expected a vector of " + std::to_string(n));
   }
+  void rotation(int32_t id, int64_t n) {
+    if (id == kNone) return;
+    if (id < 0 || static_cast<size_t>(id) >= graph_.rotations.size()) return fail("no such rotation");
+    const int64_t got = graph_.rotations[static_cast<size_t>(id)].width;
+    expect(got == n, "width of a rotation", got, n);
+  }
   int64_t width(ActId id) { return act_ok(id) ? graph_.acts[static_cast<size_t>(id)].width : 0; }
 
   void operator()(const EmbedOp& o) {
     if (const WeightSpec* w = weight(o.table)) {
       act(o.out, w->n_cols);
       if (!(w->use & kUseTable)) fail("'" + w->name + "' is looked up but not a table");
+      rotation(o.rotation, w->n_cols);
     }
   }
   void operator()(const RmsNormOp& o) {
@@ -309,6 +319,7 @@ class Checker {
       expect(false, "width of a norm that groups do not divide", width(o.in), o.group);
   }
   void operator()(const LinearOp& o) {
+    rotation(o.rotation, width(o.in));
     for (const LinearOp::Part& p : o.parts) {
       const WeightSpec* w = weight(p.weight);
       if (w == nullptr) continue;
@@ -454,7 +465,13 @@ Status check_graph(const Graph& graph, const Extents& e) {
         w.n_rows % w.n_slices != 0 || w.n_cols % info_of(w.dtype).block_length != 0)
       check.fail("'" + w.name + "' is " + std::to_string(w.n_rows) + " x " + std::to_string(w.n_cols) +
                  ", not whole blocks of " + std::string(name_of(w.dtype)));
+    if (is_trellis(w.dtype) && ((w.use & kUseVector) || !valid_trellis(w.dtype, w.code)))
+      check.fail("'" + w.name + "' has tables outside the format's limits");
   }
+  for (const RotationSpec& r : graph.rotations)
+    if (r.width < 1 || r.width > kMost || rotation_odd(r.width) > kMaxRotationOdd)
+      check.fail("a rotation of width " + std::to_string(r.width) + ": its odd part may be at most " +
+                 std::to_string(kMaxRotationOdd));
   for (const RopeSpec& r : graph.ropes)
     if (r.n_rot < 0 || r.n_rot % 2 != 0 || r.inv_freq.size() != static_cast<size_t>(r.n_rot / 2))
       check.expect(false, "frequencies of a rope", static_cast<int64_t>(r.inv_freq.size()), r.n_rot / 2);

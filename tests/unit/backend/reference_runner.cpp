@@ -111,6 +111,8 @@ void ReferenceRunner::apply(const Op& op, const Step& step) {
       for (size_t i = 0; i < n; ++i)
         row.push_back(
             static_cast<double>(weight(e->table).values[static_cast<size_t>(token) * n + i] * e->scale));
+      if (e->rotation != kNone)
+        row = reference::rotate(row, g_.rotations[static_cast<size_t>(e->rotation)].seed, true);
       out.push_back(row);
     }
     at(e->out) = out;
@@ -124,8 +126,13 @@ void ReferenceRunner::apply(const Op& op, const Step& step) {
     for (const LinearOp::Part& p : linear->parts) {
       const HostWeight& w = weight(p.weight);
       Rows out;
-      for (const Row& r : at(linear->in)) {
-        const Row x = has_packed(w.spec.dtype) ? reference::quantized(r) : r;
+      for (const Row& in : at(linear->in)) {
+        const Row r =
+            linear->rotation == kNone
+                ? in
+                : reference::rotate(in, g_.rotations[static_cast<size_t>(linear->rotation)].seed, false);
+        const bool integers = has_packed(w.spec.dtype) || is_trellis(w.spec.dtype);
+        const Row x = integers ? reference::quantized(r) : r;
         out.push_back(reference::linear(w.values, w.spec.n_rows, w.spec.n_cols, x,
                                         p.bias == kNone ? std::span<const float>{} : weight(p.bias).values));
         if (p.accumulate)

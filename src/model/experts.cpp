@@ -23,7 +23,8 @@ Status read_experts(const GgufFile& file, HParams& p) {
   return {};
 }
 
-void add_experts(GraphBuilder& g, const HParams& p, const ExpertsTraits& traits, int64_t il, ActId x, ActId f) {
+void add_experts(GraphBuilder& g, const HParams& p, const ExpertsTraits& traits, int64_t il, ActId x,
+                 ActId f) {
   const auto name = [il](std::string_view suffix) { return block_tensor(il, suffix); };
   const MoeParams& m = p.moe;
   const auto bias = [&](std::string_view suffix, int64_t width) {

@@ -18,6 +18,7 @@ struct ExpertsTraits {
 
 // x += the mixture of layer il for f (ffn_gate_inp, ffn_{gate,up,down}_exps; biases where the file has them;
 // exp_probs_b chooses but does not weigh).
-void add_experts(GraphBuilder& g, const HParams& p, const ExpertsTraits& traits, int64_t il, ActId x, ActId f);
+void add_experts(GraphBuilder& g, const HParams& p, const ExpertsTraits& traits, int64_t il, ActId x,
+                 ActId f);
 
 }  // namespace nutshell

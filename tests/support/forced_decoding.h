@@ -1,6 +1,6 @@
-// A real model against llama.cpp along its greedy tokens (goldens of scripts/golden/make_logits.py): tokens of
-// the prompts, logits after the prompt, and 64 tokens by forced decoding. The golden states the tolerance and how
-// it was measured (the natural noise between two correct engines with 8-bit activations).
+// A real model against llama.cpp along its greedy tokens (goldens of scripts/golden/make_logits.py): tokens
+// of the prompts, logits after the prompt, and 64 tokens by forced decoding. The golden states the tolerance
+// and how it was measured (the natural noise between two correct engines with 8-bit activations).
 #pragma once
 
 #include <doctest/doctest.h>

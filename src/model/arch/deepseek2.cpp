@@ -1,9 +1,10 @@
-// deepseek2: DeepSeek V2, V2-Lite, V3, R1. Multi-head latent attention; leading dense layers, then a mixture of
-// experts beside shared ones.
+// deepseek2: DeepSeek V2, V2-Lite, V3, R1. Multi-head latent attention; leading dense layers, then a mixture
+// of experts beside shared ones.
 //
-// Keys and values of all heads come from one latent vector of kv_rank values, and a rotated part that all heads
-// share. Files bring the up-projection in one of two forms:
-//   attn_k_b, attn_v_b (current converters)  the query is taken into the latent space instead: the cache holds
+// Keys and values of all heads come from one latent vector of kv_rank values, and a rotated part that all
+// heads share. Files bring the up-projection in one of two forms:
+//   attn_k_b, attn_v_b (current converters)  the query is taken into the latent space instead: the cache
+//   holds
 //                                            the latent vector and the rotated part, one key head for all
 //   attn_kv_b (older files)                  keys and values are made for every head
 #include <cmath>
@@ -55,7 +56,8 @@ Result<HParams> read(const GgufFile& file) {
 
 class Layer {
  public:
-  Layer(GraphBuilder& g, const HParams& p, int64_t il, int32_t rope) : g_(g), p_(p), m_(p.mla), il_(il), rope_(rope) {}
+  Layer(GraphBuilder& g, const HParams& p, int64_t il, int32_t rope)
+      : g_(g), p_(p), m_(p.mla), il_(il), rope_(rope) {}
 
   void build(ActId x) {
     const ActId h = g_.rms_norm(x, g_.vector(name("attn_norm.weight"), p_.n_embd), p_.rms_eps);
@@ -117,11 +119,14 @@ class Layer {
     g_.copy_heads({kv.rotated, k, 1, rot(), 0, 0, m_.kv_rank});
     g_.copy_heads({kv.vector, v, 1, m_.kv_rank});
     const ActId o = g_.attend(wide, k, v,
-                              {.n_head = p_.n_head, .n_head_kv = 1, .head_dim = key, .scale = m_.attention_scale,
+                              {.n_head = p_.n_head,
+                               .n_head_kv = 1,
+                               .head_dim = key,
+                               .scale = m_.attention_scale,
                                .head_dim_v = m_.kv_rank});
     const ActId out = g_.assemble(p_.n_head * m_.head_dim_v);
-    g_.head_linear({o, g_.matrices(name("attn_v_b.weight"), p_.n_head, m_.head_dim_v, m_.kv_rank), out, p_.n_head,
-                    m_.kv_rank, m_.head_dim_v});
+    g_.head_linear({o, g_.matrices(name("attn_v_b.weight"), p_.n_head, m_.head_dim_v, m_.kv_rank), out,
+                    p_.n_head, m_.kv_rank, m_.head_dim_v});
     return out;
   }
 
@@ -135,7 +140,10 @@ class Layer {
     g_.copy_heads({latents.rotated, k, n, rot(), 0, 0, nope(), m_.head_dim});
     g_.copy_heads({kv, v, n, m_.head_dim_v, nope(), both, 0, m_.head_dim_v});
     return g_.attend(q, k, v,
-                     {.n_head = n, .n_head_kv = n, .head_dim = m_.head_dim, .scale = m_.attention_scale,
+                     {.n_head = n,
+                      .n_head_kv = n,
+                      .head_dim = m_.head_dim,
+                      .scale = m_.attention_scale,
                       .head_dim_v = m_.head_dim_v});
   }
 

@@ -1,6 +1,6 @@
-// gpt-oss: OpenAI's gpt-oss. Every other layer sees a sliding window (the first one does); attention has biases
-// and a sink per head; a mixture of experts with biases and a clamped gate in every layer, its router's softmax
-// over the chosen ones; YaRN. The published weights of the experts are MXFP4.
+// gpt-oss: OpenAI's gpt-oss. Every other layer sees a sliding window (the first one does); attention has
+// biases and a sink per head; a mixture of experts with biases and a clamped gate in every layer, its
+// router's softmax over the chosen ones; YaRN. The published weights of the experts are MXFP4.
 #include "model/attention.h"
 #include "model/experts.h"
 
@@ -26,7 +26,8 @@ void build(GraphBuilder& g, const HParams& p, const HostTensors&) {
   for (int64_t il = 0; il < p.n_layer; ++il) {
     const ActId h = g.rms_norm(x, g.vector(block_tensor(il, "attn_norm.weight"), p.n_embd), p.rms_eps);
     add_attention(g, p, {.sinks = true}, il, rope, x, h);
-    const ActId f = g.rms_norm(x, g.vector(block_tensor(il, "post_attention_norm.weight"), p.n_embd), p.rms_eps);
+    const ActId f =
+        g.rms_norm(x, g.vector(block_tensor(il, "post_attention_norm.weight"), p.n_embd), p.rms_eps);
     add_experts(g, p, kExperts, il, x, f);
   }
   add_head(g, p, x);

@@ -1,5 +1,5 @@
-// qwen3moe: Qwen 3 with a mixture of experts in every layer. Attention as qwen3; softmax over all experts, the
-// chosen ones' weights add up to one.
+// qwen3moe: Qwen 3 with a mixture of experts in every layer. Attention as qwen3; softmax over all experts,
+// the chosen ones' weights add up to one.
 #include "model/attention.h"
 #include "model/experts.h"
 

@@ -18,7 +18,8 @@ Status decode_weights(SourceModel& model) {
     for (int64_t r = 0; r < spec.n_rows; ++r)
       decode_row(spec.dtype, bytes.data() + static_cast<size_t>(r) * row, spec.n_cols, w.row(r).data());
     if (!w.allFinite())
-      return {ErrorCode::corrupt_file, "the tensor '" + spec.name + "' has values that are not finite numbers"};
+      return {ErrorCode::corrupt_file,
+              "the tensor '" + spec.name + "' has values that are not finite numbers"};
     model.weights.push_back(std::move(w));
   }
   return {};

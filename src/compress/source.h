@@ -26,8 +26,8 @@ struct SourceModel {
   Result<std::vector<uint8_t>> tensor_bytes(const GgufTensor& tensor) const;
 };
 
-// Errors: as the loader's; corrupt_file naming a tensor with values that are not finite; invalid_argument for a file that
-// is compressed already; unsupported_architecture. Memory: 4 bytes per weight.
+// Errors: as the loader's; corrupt_file naming a tensor with values that are not finite; invalid_argument for
+// a file that is compressed already; unsupported_architecture. Memory: 4 bytes per weight.
 Result<SourceModel> open_source(GgufFile file, ReadBytes read);
 
 }  // namespace nutshell::compress

@@ -205,9 +205,8 @@ Status Loader::start_weights() {
 
   for (size_t i = 0; i < graph.weights.size(); ++i) {
     const TensorEntry& t = *header_.tensors.find(graph.weights[i].name);
-    const int64_t n_rows = t.transform == TensorTransform::transposed
-                               ? t.n_cols
-                               : stored_rows(graph.weights[i].dtype, t.n_rows);
+    const int64_t n_rows =
+        t.transform == TensorTransform::transposed ? t.n_cols : stored_rows(graph.weights[i].dtype, t.n_rows);
     uploads_.push_back({static_cast<WeightId>(i), &t, t.bytes / static_cast<uint64_t>(n_rows),
                         t.transform == TensorTransform::transposed ? t.n_rows : n_rows});
   }

@@ -43,7 +43,8 @@ struct HParams {
   int64_t n_ctx_train = 0;
   float rms_eps = 1e-5f;  // of LayerNorm where a family has that
   RopeParams rope;
-  bool rope_halves = false;  // q and k turn halves of a head although the architecture's GGUF files have pairs
+  bool rope_halves =
+      false;  // q and k turn halves of a head although the architecture's GGUF files have pairs
   // What only some families have; an architecture's own read_hparams() fills it.
   int64_t window = 0;               // > 0: positions that a windowed layer sees
   std::vector<bool> windowed;       // per layer; empty: none

@@ -36,8 +36,8 @@ struct TensorEntry {
   int64_t n_rows = 1, n_cols = 0;
   uint64_t bytes = 0;  // in the files
   TensorTransform transform = TensorTransform::none;
-  DType stored_dtype = DType::f32;  // in the file, where there is a transform
-  std::vector<TensorPiece> pieces;  // in row order; their rows add up to n_rows (padded, when coded)
+  DType stored_dtype = DType::f32;   // in the file, where there is a transform
+  std::vector<TensorPiece> pieces;   // in row order; their rows add up to n_rows (padded, when coded)
   TrellisCode code{};                // of the trellis formats
   std::optional<uint64_t> rotation;  // seed of the rotation the matrix is stored under
 

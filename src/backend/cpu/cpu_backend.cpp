@@ -127,7 +127,8 @@ std::optional<uint64_t> conv_layer_bytes(const ConvSpec& c, const Extents& e) {
 
 // A matrix of a 3-D tensor starts at a superrow: others take the generic path.
 bool is_packed(const WeightSpec& w) {
-  return (is_trellis(w.dtype) || (w.use & kUseMatrix)) && packed_bytes(w.dtype, w.n_rows, w.n_cols).has_value() &&
+  return (is_trellis(w.dtype) || (w.use & kUseMatrix)) &&
+         packed_bytes(w.dtype, w.n_rows, w.n_cols).has_value() &&
          (w.n_slices == 1 || w.n_rows / w.n_slices % kSuperrow == 0);
 }
 
@@ -166,7 +167,8 @@ ExpertsPlan plan_experts(const Graph& graph, const ExpertsOp& op, int64_t max_to
 PackedMatrix Weight::matrix(int64_t slice) const {
   const auto superrow = static_cast<int64_t>(packed_bytes(spec.dtype, 1, spec.n_cols).value_or(0));
   const int64_t rows = slice_rows();
-  return {spec.dtype, rows, spec.n_cols, memory.get() + slice * (rows / kSuperrow) * superrow, superrow, &spec.code};
+  return {spec.dtype, rows,      spec.n_cols, memory.get() + slice * (rows / kSuperrow) * superrow,
+          superrow,   &spec.code};
 }
 
 AttentionShape shape_of(const AttentionOp& op) {

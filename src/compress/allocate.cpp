@@ -24,7 +24,8 @@ Allocation allocate(const std::vector<Budget>& items, uint64_t limit) {
       }
     }
     if (best == items.size()) break;
-    a.bytes += items[best].bytes[static_cast<size_t>(best_bits)] - items[best].bytes[static_cast<size_t>(a.bits[best])];
+    a.bytes += items[best].bytes[static_cast<size_t>(best_bits)] -
+               items[best].bytes[static_cast<size_t>(a.bits[best])];
     a.bits[best] = best_bits;
   }
   for (size_t i = 0; i < items.size(); ++i) a.predicted_kl += items[i].cost[static_cast<size_t>(a.bits[i])];

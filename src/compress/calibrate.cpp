@@ -18,7 +18,8 @@ class Gatherer : public GradientObserver {
       add_gram(pool_, x, head_weight, s_.head_inputs);
       return;
     }
-    // A token's weight: half as much as any other's, half by the size of its gradient, each part counting alike.
+    // A token's weight: half as much as any other's, half by the size of its gradient, each part counting
+    // alike.
     Eigen::VectorXf weight = Eigen::VectorXf::Zero(x.rows());
     const WeightId first = op.parts[0].weight;
     for (size_t p = 0; p < gradients.size(); ++p) {
@@ -31,7 +32,8 @@ class Gatherer : public GradientObserver {
       weight.array() += (0.5f + 0.5f * size.array() / mean) / static_cast<float>(gradients.size());
     }
     grow(s_.inputs[static_cast<size_t>(first)], x.cols());
-    add_gram(pool_, x, {weight.data(), static_cast<size_t>(weight.size())}, s_.inputs[static_cast<size_t>(first)]);
+    add_gram(pool_, x, {weight.data(), static_cast<size_t>(weight.size())},
+             s_.inputs[static_cast<size_t>(first)]);
   }
 
   void on_embed(const EmbedOp&, std::span<const int32_t>, const Matrix& gradient) override {
@@ -49,8 +51,8 @@ class Gatherer : public GradientObserver {
 };
 
 // logits become the gradient of -log p(sampled token): p - one-hot. Fills the head's moments.
-void sample_gradient(Matrix& p, uint64_t seed, uint64_t first_index, Statistics& s, std::vector<float>& head_weight,
-                     ThreadPool& pool) {
+void sample_gradient(Matrix& p, uint64_t seed, uint64_t first_index, Statistics& s,
+                     std::vector<float>& head_weight, ThreadPool& pool) {
   softmax_rows(pool, p);
   constexpr int64_t kTile = 1024;
   for_items(pool, (p.cols() + kTile - 1) / kTile, [&](int64_t i) {
@@ -77,8 +79,8 @@ void sample_gradient(Matrix& p, uint64_t seed, uint64_t first_index, Statistics&
 }  // namespace
 
 Statistics gather_statistics(const Graph& graph, const std::vector<Matrix>& weights,
-                             const std::vector<std::span<const int32_t>>& windows, uint64_t seed, ThreadPool& pool,
-                             const std::function<void(int64_t)>& progress) {
+                             const std::vector<std::span<const int32_t>>& windows, uint64_t seed,
+                             ThreadPool& pool, const std::function<void(int64_t)>& progress) {
   Statistics s;
   const auto n_vocab = static_cast<size_t>(graph.acts[static_cast<size_t>(graph.logits)].width);
   s.inputs.resize(graph.weights.size());

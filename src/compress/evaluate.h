@@ -1,4 +1,5 @@
-// Quality of coded weights while they are still in the compressor's hands, with 8-bit activations as at run time. L5.
+// Quality of coded weights while they are still in the compressor's hands, with 8-bit activations as at run
+// time. L5.
 #pragma once
 
 #include <span>

@@ -8,7 +8,8 @@
 namespace nutshell::compress {
 namespace {
 
-constexpr int64_t kTile = 96;  // outputs per item: large enough for Eigen's blocking, the same for any thread count
+constexpr int64_t kTile =
+    96;  // outputs per item: large enough for Eigen's blocking, the same for any thread count
 
 int64_t tiles_of(int64_t n) { return (n + kTile - 1) / kTile; }
 
@@ -48,8 +49,8 @@ Matrix attention_weights(const AttentionOp& op, const Eigen::Ref<const Matrix, 0
 
 template <typename T>
 concept Known = std::is_same_v<T, EmbedOp> || std::is_same_v<T, RmsNormOp> || std::is_same_v<T, LinearOp> ||
-                std::is_same_v<T, RopeOp> || std::is_same_v<T, AttentionOp> || std::is_same_v<T, GatedActivationOp> ||
-                std::is_same_v<T, AddOp> || std::is_same_v<T, SelectRowsOp>;
+    std::is_same_v<T, RopeOp> || std::is_same_v<T, AttentionOp> || std::is_same_v<T, GatedActivationOp> ||
+    std::is_same_v<T, AddOp> || std::is_same_v<T, SelectRowsOp>;
 
 }  // namespace
 
@@ -66,8 +67,7 @@ void multiply_transposed(ThreadPool& pool, const Matrix& x, const Matrix& w, boo
 
 void add_gram(ThreadPool& pool, const Matrix& x, std::span<const float> weight, Matrix& h) {
   Matrix scaled;
-  if (!weight.empty())
-    scaled = Eigen::Map<const Eigen::VectorXf>(weight.data(), x.rows()).asDiagonal() * x;
+  if (!weight.empty()) scaled = Eigen::Map<const Eigen::VectorXf>(weight.data(), x.rows()).asDiagonal() * x;
   const Matrix& left = weight.empty() ? x : scaled;
   for_items(pool, tiles_of(x.cols()), [&](int64_t i) {
     const int64_t at = i * kTile, n = std::min(kTile, x.cols() - at);
@@ -123,7 +123,8 @@ void FloatRun::backward(Matrix gradient, GradientObserver& observer) {
 }
 
 FloatRun::Shared FloatRun::fresh(ActId id) const {
-  return std::make_shared<Matrix>(static_cast<int64_t>(tokens_.size()), graph_.acts[static_cast<size_t>(id)].width);
+  return std::make_shared<Matrix>(static_cast<int64_t>(tokens_.size()),
+                                  graph_.acts[static_cast<size_t>(id)].width);
 }
 
 Matrix& FloatRun::writable(ActId id) {
@@ -287,7 +288,8 @@ void FloatRun::back(const AttentionOp& op, Kept& kept) {
 void FloatRun::step(const GatedActivationOp& op, Kept& kept) {
   Shared gate = act(op.gate), up = act(op.up), out = fresh(op.out);
   for_items(pool_, gate->rows(), [&](int64_t t) {
-    for (int64_t i = 0; i < gate->cols(); ++i) (*out)(t, i) = activate(op.activation, (*gate)(t, i)) * (*up)(t, i);
+    for (int64_t i = 0; i < gate->cols(); ++i)
+      (*out)(t, i) = activate(op.activation, (*gate)(t, i)) * (*up)(t, i);
   });
   if (keep_) kept = {std::move(gate), std::move(up), {}};
   act(op.out) = std::move(out);

@@ -1,6 +1,6 @@
-// Runs a model's graph in f32 on one window of tokens, forwards and backwards. L5. The compressor needs what no back end
-// offers: the inputs of every linear, and the gradients of a loss at their outputs. Sums are split over independent
-// outputs in tiles of fixed size, so results do not depend on the number of threads.
+// Runs a model's graph in f32 on one window of tokens, forwards and backwards. L5. The compressor needs what
+// no back end offers: the inputs of every linear, and the gradients of a loss at their outputs. Sums are
+// split over independent outputs in tiles of fixed size, so results do not depend on the number of threads.
 #pragma once
 
 #include <memory>
@@ -15,7 +15,8 @@
 
 namespace nutshell::compress {
 
-// What backward() tells of every op with weights. x: [n_tokens, n_in], gradient: [n_tokens, n_out] of the loss.
+// What backward() tells of every op with weights. x: [n_tokens, n_in], gradient: [n_tokens, n_out] of the
+// loss.
 class GradientObserver {
  public:
   virtual ~GradientObserver() = default;
@@ -68,8 +69,8 @@ class FloatRun {
 
   Shared& act(ActId id) { return acts_[static_cast<size_t>(id)]; }
   Shared fresh(ActId id) const;
-  Matrix& writable(ActId id);           // copied first when backward() needs the old value
-  Matrix take(ActId id);                // the gradient of an activation whose value an op made
+  Matrix& writable(ActId id);  // copied first when backward() needs the old value
+  Matrix take(ActId id);       // the gradient of an activation whose value an op made
   void add_gradient(ActId id, Matrix g);
   const Matrix& weight(WeightId id) const { return weights_[static_cast<size_t>(id)]; }
   void rotate(const RopeOp& op, Matrix& x, bool backwards) const;

@@ -1,5 +1,5 @@
-// Builds the header of a GGUF file (layout: model/gguf.h) whose keys are another file's plus new ones. L5. The tensors'
-// bytes follow the header, each padded to the alignment.
+// Builds the header of a GGUF file (layout: model/gguf.h) whose keys are another file's plus new ones. L5.
+// The tensors' bytes follow the header, each padded to the alignment.
 #pragma once
 
 #include <cstdint>

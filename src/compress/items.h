@@ -1,5 +1,5 @@
-// Independent items spread over the threads of a pool. L5. Every item is the same work whoever does it, so results do
-// not depend on the number of threads.
+// Independent items spread over the threads of a pool. L5. Every item is the same work whoever does it, so
+// results do not depend on the number of threads.
 #pragma once
 
 #include <atomic>

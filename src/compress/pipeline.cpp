@@ -25,8 +25,13 @@ struct Target {
 
 class Compression {
  public:
-  Compression(const SourceModel& source, const CompressOptions& options, ThreadPool& pool, const Progress& progress)
-      : source_(source), options_(options), pool_(pool), progress_(progress), writer_(source.file) {}
+  Compression(const SourceModel& source, const CompressOptions& options, ThreadPool& pool,
+              const Progress& progress)
+      : source_(source),
+        options_(options),
+        pool_(pool),
+        progress_(progress),
+        writer_(source.header.metadata) {}
 
   Result<CompressReport> run(std::span<const int32_t> calibration, std::span<const int32_t> evaluation,
                              const WriteBytes& write);
@@ -44,7 +49,9 @@ class Compression {
   void code_tokens(Target& t);
   void describe();
   Status write_file(const WriteBytes& write) const;
-  const WeightSpec& spec(const Target& t) const { return source_.graph.weights[static_cast<size_t>(t.weight)]; }
+  const WeightSpec& spec(const Target& t) const {
+    return source_.graph.weights[static_cast<size_t>(t.weight)];
+  }
   const Target* target_of(const std::string& name) const;
   uint64_t coded_bytes(const Target& t, int bits) const {
     return static_cast<uint64_t>((spec(t).n_rows + 15) / 16 * (32 + 2 * bits * spec(t).n_cols));
@@ -61,8 +68,8 @@ class Compression {
   CompressReport report_;
 };
 
-Result<std::vector<std::span<const int32_t>>> Compression::windows_of(std::span<const int32_t> tokens, int64_t n,
-                                                                      const char* what) const {
+Result<std::vector<std::span<const int32_t>>> Compression::windows_of(std::span<const int32_t> tokens,
+                                                                      int64_t n, const char* what) const {
   const auto length = static_cast<size_t>(std::min(options_.window_tokens, source_.hparams.n_ctx_train));
   if (tokens.size() < length)
     return Status(ErrorCode::invalid_argument, std::string("the ") + what + " text has " +
@@ -82,7 +89,8 @@ void Compression::choose_targets() {
   for (size_t i = 0; i < source_.graph.weights.size(); ++i) {
     const WeightSpec& w = source_.graph.weights[i];
     if ((w.use & kUseVector) != 0 || w.n_rows < 16 || w.n_cols % 32 != 0) continue;
-    targets_.push_back({static_cast<WeightId>(i), (w.use & kUseTable) != 0, static_cast<WeightId>(i) == head, 0, {}});
+    targets_.push_back(
+        {static_cast<WeightId>(i), (w.use & kUseTable) != 0, static_cast<WeightId>(i) == head, 0, {}});
   }
 }
 
@@ -99,8 +107,8 @@ Matrix Compression::input_metric(const Target& t) const {
   return statistics_.inputs[static_cast<size_t>(statistics_.input_of[static_cast<size_t>(t.weight)])];
 }
 
-// KL per token of coding at an error of 1 per unit of variance: 1/2 sum of D_A D_B var(row). The rotation spreads a row's
-// variance evenly, so the columns' part is the sum of D_B.
+// KL per token of coding at an error of 1 per unit of variance: 1/2 sum of D_A D_B var(row). The rotation
+// spreads a row's variance evenly, so the columns' part is the sum of D_B.
 double Compression::predicted_error(const Target& t) const {
   const Matrix& w = source_.weights[static_cast<size_t>(t.weight)];
   const Eigen::VectorXf variance = w.rowwise().squaredNorm() / static_cast<float>(w.cols());
@@ -113,12 +121,15 @@ double Compression::predicted_error(const Target& t) const {
     for (int64_t r = 0; r < w.rows(); ++r) {
       const auto i = static_cast<size_t>(r);
       const double share = (static_cast<double>(statistics_.token_shares[i]) * table +
-                            static_cast<double>(statistics_.head_rows[i]) / total * head) / (table + head);
+                            static_cast<double>(statistics_.head_rows[i]) / total * head) /
+                           (table + head);
       rows += share * static_cast<double>(variance(r));
     }
   } else {
-    const MetricFactor a = factor_metric(statistics_.outputs[static_cast<size_t>(t.weight)], options_.damp_outputs);
-    for (int64_t r = 0; r < w.rows(); ++r) rows += static_cast<double>(a.d[static_cast<size_t>(r)] * variance(r));
+    const MetricFactor a =
+        factor_metric(statistics_.outputs[static_cast<size_t>(t.weight)], options_.damp_outputs);
+    for (int64_t r = 0; r < w.rows(); ++r)
+      rows += static_cast<double>(a.d[static_cast<size_t>(r)] * variance(r));
   }
   const MetricFactor b = factor_metric(input_metric(t), options_.damp_inputs);
   double columns = 0;
@@ -128,12 +139,13 @@ double Compression::predicted_error(const Target& t) const {
 
 std::vector<TensorOut> Compression::tensors_out() const {
   std::vector<TensorOut> out;
-  for (const GgufTensor& tensor : source_.file.tensors()) {
+  for (const TensorEntry& tensor : source_.header.tensors.entries()) {
     const Target* t = target_of(tensor.name);
     if (t == nullptr) {
-      std::vector<uint64_t> dims;
-      for (int i = 0; i < tensor.n_dims; ++i) dims.push_back(static_cast<uint64_t>(tensor.dims[static_cast<size_t>(i)]));
-      out.push_back({tensor.name, dims, tensor.type_id, tensor.bytes});
+      out.push_back({tensor.name,
+                     {tensor.shape.begin(), tensor.shape.end()},
+                     info_of(*tensor.dtype).gguf_id,
+                     tensor.bytes});
     } else {
       const uint64_t row = static_cast<uint64_t>(2 + t->bits * spec(*t).n_cols / 8);
       const uint64_t bytes = coded_bytes(*t, t->bits);
@@ -154,10 +166,12 @@ uint64_t Compression::file_bytes() const {
 Status Compression::allocate_bits() {
   std::vector<Budget> items(targets_.size());
   std::vector<double> error(targets_.size());
-  for_items(pool_, static_cast<int64_t>(targets_.size()),
-            [&](int64_t i) { error[static_cast<size_t>(i)] = predicted_error(targets_[static_cast<size_t>(i)]); });
+  for_items(pool_, static_cast<int64_t>(targets_.size()), [&](int64_t i) {
+    error[static_cast<size_t>(i)] = predicted_error(targets_[static_cast<size_t>(i)]);
+  });
   uint64_t n_weights = 0;
-  for (const GgufTensor& t : source_.file.tensors()) n_weights += static_cast<uint64_t>(t.n_values());
+  for (const TensorEntry& t : source_.header.tensors.entries())
+    n_weights += static_cast<uint64_t>(t.n_rows * t.n_cols);
   for (size_t i = 0; i < targets_.size(); ++i) {
     targets_[i].bits = kMinBits;
     for (int k = kMinBits; k <= kMaxBits; ++k) {
@@ -169,8 +183,9 @@ Status Compression::allocate_bits() {
   uint64_t smallest_coded = 0;
   for (const Target& t : targets_) smallest_coded += coded_bytes(t, kMinBits);
   const uint64_t fixed = file_bytes() - smallest_coded;
-  const uint64_t limit = options_.size_bytes > 0 ? options_.size_bytes
-                                                 : static_cast<uint64_t>(options_.bits * static_cast<double>(n_weights) / 8);
+  const uint64_t limit = options_.size_bytes > 0
+                             ? options_.size_bytes
+                             : static_cast<uint64_t>(options_.bits * static_cast<double>(n_weights) / 8);
   if (limit < fixed + smallest_coded)
     return {ErrorCode::invalid_argument, "a size of " + std::to_string(limit) +
                                              " bytes cannot be reached; the smallest for this model is " +
@@ -198,7 +213,8 @@ void Compression::code_tokens(Target& t) {
   from_code_space(pool_, options_.seed, w);
 }
 
-// Matrices are independent of each other: one item each. The factors of an input are made once for all its readers.
+// Matrices are independent of each other: one item each. The factors of an input are made once for all its
+// readers.
 void Compression::code_matrices() {
   after_ = source_.weights;
   std::vector<Target*> rest;
@@ -214,12 +230,15 @@ void Compression::code_matrices() {
     const WeightId input = statistics_.input_of[static_cast<size_t>(rest[begin]->weight)];
     size_t end = begin;
     while (end < rest.size() && statistics_.input_of[static_cast<size_t>(rest[end]->weight)] == input) ++end;
-    const MetricFactor inputs = factor_inputs(pool_, input_metric(*rest[begin]), options_.seed, options_.damp_inputs);
-    for (size_t i = begin; i < end; ++i) to_code_space(pool_, options_.seed, after_[static_cast<size_t>(rest[i]->weight)]);
+    const MetricFactor inputs =
+        factor_inputs(pool_, input_metric(*rest[begin]), options_.seed, options_.damp_inputs);
+    for (size_t i = begin; i < end; ++i)
+      to_code_space(pool_, options_.seed, after_[static_cast<size_t>(rest[i]->weight)]);
     for_items(pool_, static_cast<int64_t>(end - begin), [&](int64_t i) {
       Target& t = *rest[begin + static_cast<size_t>(i)];
       Matrix& w = after_[static_cast<size_t>(t.weight)];
-      const MetricFactor outputs = factor_metric(statistics_.outputs[static_cast<size_t>(t.weight)], options_.damp_outputs);
+      const MetricFactor outputs =
+          factor_metric(statistics_.outputs[static_cast<size_t>(t.weight)], options_.damp_outputs);
       t.coded = prepare_coded(t.bits, w);
       quantize_rows(inputs, &outputs, 0, w.rows(), w, *t.coded);
     });
@@ -232,7 +251,7 @@ void Compression::code_matrices() {
 }
 
 void Compression::describe() {
-  writer_ = GgufWriter(source_.file);
+  writer_ = GgufWriter(source_.header.metadata);
   writer_.add("nutshell.version", uint32_t{1});
   writer_.add("nutshell.rotation.seed", options_.seed);
   std::vector<uint8_t> tables;
@@ -271,7 +290,7 @@ void Compression::describe() {
 Status Compression::write_file(const WriteBytes& write) const {
   const std::vector<TensorOut> tensors = tensors_out();
   RETURN_IF_ERROR(write(writer_.header(tensors)));
-  for (const GgufTensor& tensor : source_.file.tensors()) {
+  for (const TensorEntry& tensor : source_.header.tensors.entries()) {
     const Target* t = target_of(tensor.name);
     std::vector<uint8_t> bytes;
     if (t == nullptr) {
@@ -285,14 +304,15 @@ Status Compression::write_file(const WriteBytes& write) const {
   return {};
 }
 
-Result<CompressReport> Compression::run(std::span<const int32_t> calibration, std::span<const int32_t> evaluation,
-                                        const WriteBytes& write) {
+Result<CompressReport> Compression::run(std::span<const int32_t> calibration,
+                                        std::span<const int32_t> evaluation, const WriteBytes& write) {
   choose_targets();
   ASSIGN_OR_RETURN(const auto windows, windows_of(calibration, options_.windows, "calibration"));
   ASSIGN_OR_RETURN(const auto held_out, windows_of(evaluation, options_.held_out, "evaluation"));
-  statistics_ = gather_statistics(source_.graph, source_.weights, windows, options_.seed, pool_, [&](int64_t n) {
-    if (progress_) progress_("calibration", static_cast<double>(n) / static_cast<double>(windows.size()));
-  });
+  statistics_ =
+      gather_statistics(source_.graph, source_.weights, windows, options_.seed, pool_, [&](int64_t n) {
+        if (progress_) progress_("calibration", static_cast<double>(n) / static_cast<double>(windows.size()));
+      });
   RETURN_IF_ERROR(allocate_bits());
   code_matrices();
   std::vector<bool> coded(source_.graph.weights.size(), false);

@@ -1,5 +1,6 @@
 // The compressor: a model and a text in, a smaller model out. L5.
-//   statistics on the calibration text -> bits per matrix for the size -> coding -> quality on held-out text -> file
+//   statistics on the calibration text -> bits per matrix for the size -> coding -> quality on held-out text
+//   -> file
 #pragma once
 
 #include <functional>
@@ -33,9 +34,9 @@ struct CompressReport {
 using Progress = std::function<void(const std::string& stage, double done)>;
 using WriteBytes = std::function<Status(std::span<const uint8_t>)>;
 
-// calibration, evaluation: token ids; windows are taken from all over them. The first byte is written when all else is
-// done. Deterministic for a seed, whatever the pool. Memory: about 12 bytes per weight.
-// Errors: invalid_argument (too little text; a size that cannot be reached, naming the smallest that can).
+// calibration, evaluation: token ids; windows are taken from all over them. The first byte is written when
+// all else is done. Deterministic for a seed, whatever the pool. Memory: about 12 bytes per weight. Errors:
+// invalid_argument (too little text; a size that cannot be reached, naming the smallest that can).
 Result<CompressReport> compress(const SourceModel& source, const CompressOptions& options,
                                 std::span<const int32_t> calibration, std::span<const int32_t> evaluation,
                                 ThreadPool& pool, const WriteBytes& write, const Progress& progress);

@@ -1,9 +1,10 @@
 // One matrix into the trellis code: rotation, feedback in both directions, scales. L5.
 //
-// The error E = W - Q is measured as tr(A E B E^T): B [n_in, n_in] from the inputs, A [n_out, n_out] from the gradients at
-// the outputs (the Kronecker-factored Fisher information of the whole model's KL divergence; YAQA, arXiv 2505.22988, with A
-// the identity it is GPTQ / LDLQ). With A = M_A D_A M_A^T and B likewise (M unit upper triangular) the sum is over entries
-// D_A D_B (M_A^T E M_B)^2, so rows are coded one after the other, each aiming at what the errors before it leave to aim at.
+// The error E = W - Q is measured as tr(A E B E^T): B [n_in, n_in] from the inputs, A [n_out, n_out] from the
+// gradients at the outputs (the Kronecker-factored Fisher information of the whole model's KL divergence;
+// YAQA, arXiv 2505.22988, with A the identity it is GPTQ / LDLQ). With A = M_A D_A M_A^T and B likewise (M
+// unit upper triangular) the sum is over entries D_A D_B (M_A^T E M_B)^2, so rows are coded one after the
+// other, each aiming at what the errors before it leave to aim at.
 #pragma once
 
 #include <cstdint>
@@ -32,9 +33,9 @@ struct CodedMatrix {
   float scale = 1.0f;                // of the whole matrix; value = scale * row scale * (T1 + T2 - zero)
 };
 
-// Rows [begin, end) of rotated: rotated columns in stream order. outputs may be null (rows do not see each other). coded
-// gets its rows, rotated becomes the decoded values. Deterministic; single-threaded, so that matrices (or, without
-// outputs, ranges of rows) can be coded at the same time.
+// Rows [begin, end) of rotated: rotated columns in stream order. outputs may be null (rows do not see each
+// other). coded gets its rows, rotated becomes the decoded values. Deterministic; single-threaded, so that
+// matrices (or, without outputs, ranges of rows) can be coded at the same time.
 void quantize_rows(const MetricFactor& inputs, const MetricFactor* outputs, int64_t begin, int64_t end,
                    Matrix& rotated, CodedMatrix& coded);
 

@@ -15,7 +15,8 @@ struct Transform {
 
   Transform(uint64_t seed, int64_t columns) : n(columns), m(columns), p(1), signs(columns) {
     for (; m % 2 == 0; m /= 2) p *= 2;
-    for (int64_t c = 0; c < n; ++c) signs(c) = counter_rng(seed, static_cast<uint64_t>(c)) >> 63 ? -1.0f : 1.0f;
+    for (int64_t c = 0; c < n; ++c)
+      signs(c) = counter_rng(seed, static_cast<uint64_t>(c)) >> 63 ? -1.0f : 1.0f;
     q.resize(m, m);
     for (int64_t j = 0; j < m; ++j)
       for (int64_t k = 0; k < m; ++k) {

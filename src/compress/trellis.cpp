@@ -5,7 +5,8 @@
 namespace nutshell::compress {
 namespace {
 
-constexpr int64_t kBlock = 64, kAhead = 16;  // values decided at a time, and looked at beyond them before deciding
+constexpr int64_t kBlock = 64,
+                  kAhead = 16;  // values decided at a time, and looked at beyond them before deciding
 constexpr int64_t kWidth = kBlock + kAhead;
 
 constexpr TrellisTables kTables[] = {
@@ -52,9 +53,10 @@ TrellisEncoder::TrellisEncoder(int bits, const Matrix& feedback, std::span<const
       other_(16 * kWidth),
       from_(kWidth) {}
 
-// Viterbi over [begin, last) from `state`, deciding [begin, end). Each of the 16 survivors keeps its own targets of the
-// columns ahead, since the feedback of its errors is its own. next state t comes from the 2^K states s = t << K | lo, mod
-// 16; those t that share their predecessors (equal t mod 16 / 2^K) are neighbouring lanes.
+// Viterbi over [begin, last) from `state`, deciding [begin, end). Each of the 16 survivors keeps its own
+// targets of the columns ahead, since the feedback of its errors is its own. next state t comes from the 2^K
+// states s = t << K | lo, mod 16; those t that share their predecessors (equal t mod 16 / 2^K) are
+// neighbouring lanes.
 template <int K>
 void TrellisEncoder::encode_block(const float* row, int64_t begin, int64_t end, int64_t last, int& state,
                                   uint8_t* codes, float* values) {
@@ -64,10 +66,12 @@ void TrellisEncoder::encode_block(const float* row, int64_t begin, int64_t end, 
   const float step = tables_.step;
   float a[16], cost[16], next[16];
   typename L::Float second[kGroups][kParts];
-  for (int s = 0; s < 16; ++s) a[s] = (static_cast<float>(tables_.t1[static_cast<size_t>(s)]) - tables_.zero) * step;
+  for (int s = 0; s < 16; ++s)
+    a[s] = (static_cast<float>(tables_.t1[static_cast<size_t>(s)]) - tables_.zero) * step;
   for (int g = 0; g < kGroups; ++g)
     for (int u = 0; u < kIn; ++u)
-      second[g][u / kLane][u % kLane] = static_cast<float>(tables_.t2[static_cast<size_t>(u * kGroups + g)]) * step;
+      second[g][u / kLane][u % kLane] =
+          static_cast<float>(tables_.t2[static_cast<size_t>(u * kGroups + g)]) * step;
   for (int s = 0; s < 16; ++s) {
     cost[s] = s == state ? 0.0f : 1e30f;
     std::memcpy(&survivors_[static_cast<size_t>(s * kWidth)], &targets_[static_cast<size_t>(begin)],
@@ -107,7 +111,8 @@ void TrellisEncoder::encode_block(const float* row, int64_t begin, int64_t end, 
       for (int64_t k = (at + 1) & ~int64_t{7}; k < last - begin; k += 8) {
         Float8 x, y;
         std::memcpy(&x, src + k, 32);
-        std::memcpy(&y, m + k, 32);  // a few values beyond `last` may be read: columns go on to a multiple of 8
+        std::memcpy(&y, m + k,
+                    32);  // a few values beyond `last` may be read: columns go on to a multiple of 8
         x += e * y;
         std::memcpy(dst + k, &x, 32);
       }
@@ -182,9 +187,11 @@ void pack_superrow(int bits, int64_t n, std::span<const uint16_t> scales, std::s
       for (int64_t i = 0; i < 4; ++i) {
         uint64_t word = 0;
         for (int64_t t = 0; t < 8; ++t)
-          word |= static_cast<uint64_t>(codes[static_cast<size_t>(r * n + i * (n / 4) + slice * 8 + t)]) << (bits * t);
+          word |= static_cast<uint64_t>(codes[static_cast<size_t>(r * n + i * (n / 4) + slice * 8 + t)])
+                  << (bits * t);
         for (int64_t p = 0; p < bits; ++p)
-          out[base + static_cast<size_t>(p * 64 + 16 * (r / 4) + 4 * (r % 4) + i)] = static_cast<uint8_t>(word >> (8 * p));
+          out[base + static_cast<size_t>(p * 64 + 16 * (r / 4) + 4 * (r % 4) + i)] =
+              static_cast<uint8_t>(word >> (8 * p));
       }
   }
 }

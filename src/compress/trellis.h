@@ -1,9 +1,10 @@
-// The encoder of the trellis code: finds the bits of a row whose decoded values are nearest to it in a given metric. L5.
+// The encoder of the trellis code: finds the bits of a row whose decoded values are nearest to it in a given
+// metric. L5.
 //
-// A row of n values is four streams, stream i holding columns i, i + 4, ... Every step of a stream brings K bits; a value
-// is step * (T1[M_{t-1}] + T2[M_t] - zero), M_t the last four bits so far (oldest lowest), so M_{t-1} is the state of a
-// trellis with 16 states and 2^K branches (trellis-coded quantization: Marcellin and Fischer 1990; with error feedback:
-// QTIP, arXiv 2406.11235).
+// A row of n values is four streams, stream i holding columns i, i + 4, ... Every step of a stream brings K
+// bits; a value is step * (T1[M_{t-1}] + T2[M_t] - zero), M_t the last four bits so far (oldest lowest), so
+// M_{t-1} is the state of a trellis with 16 states and 2^K branches (trellis-coded quantization: Marcellin
+// and Fischer 1990; with error feedback: QTIP, arXiv 2406.11235).
 #pragma once
 
 #include <array>
@@ -29,8 +30,8 @@ const TrellisTables& trellis_tables(int bits);
 // Encodes rows in units of their scale.
 class TrellisEncoder {
  public:
-  // feedback: unit upper triangular M, weight: D of the metric H = M D M^T, both in stream order (all of stream 0, then
-  // 1, ...). n: a multiple of 32. Both must outlive the encoder.
+  // feedback: unit upper triangular M, weight: D of the metric H = M D M^T, both in stream order (all of
+  // stream 0, then 1, ...). n: a multiple of 32. Both must outlive the encoder.
   TrellisEncoder(int bits, const Matrix& feedback, std::span<const float> weight);
 
   // row: values / scale in stream order. codes: K bits per value; values: T1 + T2 - zero times step.
@@ -38,7 +39,8 @@ class TrellisEncoder {
 
  private:
   template <int K>
-  void encode_block(const float* row, int64_t begin, int64_t end, int64_t last, int& state, uint8_t* codes, float* values);
+  void encode_block(const float* row, int64_t begin, int64_t end, int64_t last, int& state, uint8_t* codes,
+                    float* values);
   const TrellisTables& tables_;
   const Matrix& feedback_;
   std::span<const float> weight_;
@@ -50,7 +52,8 @@ class TrellisEncoder {
 void to_streams(std::span<const float> columns, std::span<float> streams);
 void from_streams(std::span<const float> streams, std::span<float> columns);
 
-// Bytes of 16 rows (codes in stream order, 16 * n of them) and their f16 scales: superrow layout of the NT formats.
+// Bytes of 16 rows (codes in stream order, 16 * n of them) and their f16 scales: superrow layout of the NT
+// formats.
 void pack_superrow(int bits, int64_t n, std::span<const uint16_t> scales, std::span<const uint8_t> codes,
                    std::vector<uint8_t>& out);
 

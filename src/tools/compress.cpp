@@ -19,7 +19,8 @@ using namespace nutshell::compress;
 class AtomicFile {
  public:
   explicit AtomicFile(std::string path)
-      : path_(std::move(path)), partial_(path_ + ".partial"),
+      : path_(std::move(path)),
+        partial_(path_ + ".partial"),
         fd_(::open(partial_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666)) {}
   ~AtomicFile() {
     if (fd_ < 0) return;
@@ -48,7 +49,9 @@ class AtomicFile {
   }
 
  private:
-  static Status error(const std::string& what) { return {ErrorCode::io_error, what + ": " + std::strerror(errno)}; }
+  static Status error(const std::string& what) {
+    return {ErrorCode::io_error, what + ": " + std::strerror(errno)};
+  }
   std::string path_, partial_;
   int fd_;
 };
@@ -59,7 +62,8 @@ Status read_texts(const CompressCommand& c, const Tokenizer& tokenizer, std::vec
   for (const std::string& path : c.calibration) {
     ASSIGN_OR_RETURN(const std::string text, read_text_file(path));
     const std::vector<int32_t> ids = tokenizer.encode(text, true);
-    const auto cut = static_cast<std::ptrdiff_t>(c.evaluation.empty() ? ids.size() - ids.size() / 8 : ids.size());
+    const auto cut =
+        static_cast<std::ptrdiff_t>(c.evaluation.empty() ? ids.size() - ids.size() / 8 : ids.size());
     calibration.insert(calibration.end(), ids.begin(), ids.begin() + cut);
     evaluation.insert(evaluation.end(), ids.begin() + cut, ids.end());
   }
@@ -75,12 +79,13 @@ Status read_texts(const CompressCommand& c, const Tokenizer& tokenizer, std::vec
 
 Answer run_compress(const CompressCommand& c) {
   const auto start = std::chrono::steady_clock::now();
-  const auto seconds = [&] { return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count(); };
+  const auto seconds = [&] {
+    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  };
   ThreadPool pool(c.threads > 0 ? c.threads : default_threads());
-  ASSIGN_OR_RETURN(GgufFile header, read_model_header(c.model));
-  ASSIGN_OR_RETURN(const SourceModel source, open_source(std::move(header), [&](uint64_t offset, std::span<uint8_t> to) {
-                     return read_file_bytes(c.model, offset, to);
-                   }));
+  ASSIGN_OR_RETURN(ModelHeader header, read_model_header(c.model));
+  ASSIGN_OR_RETURN(ReadModel read, open_model(c.model));
+  ASSIGN_OR_RETURN(const SourceModel source, open_source(std::move(header), std::move(read)));
   std::vector<int32_t> calibration, evaluation;
   RETURN_IF_ERROR(read_texts(c, *source.tokenizer, calibration, evaluation));
   AtomicFile out(c.output);
@@ -98,7 +103,8 @@ Answer run_compress(const CompressCommand& c) {
                        source, options, calibration, evaluation, pool,
                        [&](std::span<const uint8_t> bytes) { return out.write(bytes); },
                        [&](const std::string& stage, double done) {
-                         std::fprintf(stderr, "\r%-12s %3.0f %%  %.0f s ", stage.c_str(), 100 * done, seconds());
+                         std::fprintf(stderr, "\r%-12s %3.0f %%  %.0f s ", stage.c_str(), 100 * done,
+                                      seconds());
                        }));
   RETURN_IF_ERROR(out.finish());
   std::fprintf(stderr, "\n");

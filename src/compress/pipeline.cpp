@@ -27,7 +27,11 @@ class Compression {
  public:
   Compression(const SourceModel& source, const CompressOptions& options, ThreadPool& pool,
               const Progress& progress)
-      : source_(source), options_(options), pool_(pool), progress_(progress), writer_(source.file) {}
+      : source_(source),
+        options_(options),
+        pool_(pool),
+        progress_(progress),
+        writer_(source.header.metadata) {}
 
   Result<CompressReport> run(std::span<const int32_t> calibration, std::span<const int32_t> evaluation,
                              const WriteBytes& write);
@@ -135,13 +139,13 @@ double Compression::predicted_error(const Target& t) const {
 
 std::vector<TensorOut> Compression::tensors_out() const {
   std::vector<TensorOut> out;
-  for (const GgufTensor& tensor : source_.file.tensors()) {
+  for (const TensorEntry& tensor : source_.header.tensors.entries()) {
     const Target* t = target_of(tensor.name);
     if (t == nullptr) {
-      std::vector<uint64_t> dims;
-      for (int i = 0; i < tensor.n_dims; ++i)
-        dims.push_back(static_cast<uint64_t>(tensor.dims[static_cast<size_t>(i)]));
-      out.push_back({tensor.name, dims, tensor.type_id, tensor.bytes});
+      out.push_back({tensor.name,
+                     {tensor.shape.begin(), tensor.shape.end()},
+                     info_of(*tensor.dtype).gguf_id,
+                     tensor.bytes});
     } else {
       const uint64_t row = static_cast<uint64_t>(2 + t->bits * spec(*t).n_cols / 8);
       const uint64_t bytes = coded_bytes(*t, t->bits);
@@ -166,7 +170,8 @@ Status Compression::allocate_bits() {
     error[static_cast<size_t>(i)] = predicted_error(targets_[static_cast<size_t>(i)]);
   });
   uint64_t n_weights = 0;
-  for (const GgufTensor& t : source_.file.tensors()) n_weights += static_cast<uint64_t>(t.n_values());
+  for (const TensorEntry& t : source_.header.tensors.entries())
+    n_weights += static_cast<uint64_t>(t.n_rows * t.n_cols);
   for (size_t i = 0; i < targets_.size(); ++i) {
     targets_[i].bits = kMinBits;
     for (int k = kMinBits; k <= kMaxBits; ++k) {
@@ -246,7 +251,7 @@ void Compression::code_matrices() {
 }
 
 void Compression::describe() {
-  writer_ = GgufWriter(source_.file);
+  writer_ = GgufWriter(source_.header.metadata);
   writer_.add("nutshell.version", uint32_t{1});
   writer_.add("nutshell.rotation.seed", options_.seed);
   std::vector<uint8_t> tables;
@@ -285,7 +290,7 @@ void Compression::describe() {
 Status Compression::write_file(const WriteBytes& write) const {
   const std::vector<TensorOut> tensors = tensors_out();
   RETURN_IF_ERROR(write(writer_.header(tensors)));
-  for (const GgufTensor& tensor : source_.file.tensors()) {
+  for (const TensorEntry& tensor : source_.header.tensors.entries()) {
     const Target* t = target_of(tensor.name);
     std::vector<uint8_t> bytes;
     if (t == nullptr) {

@@ -1,9 +1,7 @@
 #include "compress/source.h"
 
-#include "engine/loader.h"
 #include "engine/tokenizer_data.h"
 #include "model/arch/arch.h"
-#include "model/model_header.h"
 #include "quant/format.h"
 
 namespace nutshell::compress {
@@ -11,7 +9,7 @@ namespace {
 
 Status decode_weights(SourceModel& model) {
   for (const WeightSpec& spec : model.graph.weights) {
-    const GgufTensor& tensor = *model.file.find_tensor(spec.name);
+    const TensorEntry& tensor = *model.header.tensors.find(spec.name);
     ASSIGN_OR_RETURN(const std::vector<uint8_t> bytes, model.tensor_bytes(tensor));
     Matrix w(spec.n_rows, spec.n_cols);
     const auto row = static_cast<size_t>(row_bytes(spec.dtype, spec.n_cols));
@@ -27,36 +25,45 @@ Status decode_weights(SourceModel& model) {
 
 }  // namespace
 
-Result<std::vector<uint8_t>> SourceModel::tensor_bytes(const GgufTensor& tensor) const {
+Result<std::vector<uint8_t>> SourceModel::tensor_bytes(const TensorEntry& tensor) const {
   std::vector<uint8_t> bytes(tensor.bytes);
-  RETURN_IF_ERROR(read(file.data_offset() + tensor.offset, bytes));
+  const uint64_t row = tensor.bytes / static_cast<uint64_t>(tensor.n_rows);
+  uint64_t at = 0;
+  for (const TensorPiece& piece : tensor.pieces) {
+    const uint64_t n = row * static_cast<uint64_t>(piece.n_rows);
+    RETURN_IF_ERROR(read(piece.file, piece.offset, std::span(bytes).subspan(at, n)));
+    at += n;
+  }
   return bytes;
 }
 
-Result<SourceModel> open_source(GgufFile file, ReadBytes read) {
+Result<SourceModel> open_source(ModelHeader header, ReadBytes read) {
   SourceModel model;
-  ModelHeader header = header_of(std::move(file));
-  RETURN_IF_ERROR(header.problem);
-  model.file = std::move(header.metadata);
+  model.header = std::move(header);
+  const GgufFile& file = model.header.metadata;
   model.read = std::move(read);
-  if (model.file.has("nutshell.version"))
+  if (file.has("nutshell.version"))
     return Status(ErrorCode::invalid_argument, "the file is compressed already; compress its original");
-  ASSIGN_OR_RETURN(const std::string architecture, model.file.get_string("general.architecture"));
+  if (file.has("split.count"))
+    return Status(ErrorCode::invalid_argument, "the model is split into parts; join them first");
+  for (const TensorEntry& t : model.header.tensors.entries()) RETURN_IF_ERROR(t.check_supported());
+  ASSIGN_OR_RETURN(const std::string architecture, file.get_string("general.architecture"));
   ASSIGN_OR_RETURN(const ArchDef* arch, find_architecture(architecture));
-  ASSIGN_OR_RETURN(model.hparams, arch->read_hparams(model.file));
-  ASSIGN_OR_RETURN(TokenizerData data, read_tokenizer_data(model.file));
+  ASSIGN_OR_RETURN(model.hparams, arch->read_hparams(file));
+  ASSIGN_OR_RETURN(TokenizerData data, read_tokenizer_data(file));
   model.special = {data.bos, data.eos, data.eot, data.add_bos};
   ASSIGN_OR_RETURN(model.tokenizer, make_tokenizer(std::move(data)));
 
+  const TensorIndex& tensors = model.header.tensors;
   HostTensors host;
   for (const std::string_view name : arch->host_tensors)
-    if (const GgufTensor* t = model.file.find_tensor(name); t != nullptr && t->dtype) {
+    if (const TensorEntry* t = tensors.find(std::string(name)); t != nullptr) {
       ASSIGN_OR_RETURN(const std::vector<uint8_t> bytes, model.tensor_bytes(*t));
       std::vector<float>& values = host[t->name];
-      values.resize(static_cast<size_t>(t->n_values()));
-      decode_row(*t->dtype, bytes.data(), t->n_values(), values.data());
+      values.resize(static_cast<size_t>(t->n_rows * t->n_cols));
+      decode_row(*t->dtype, bytes.data(), t->n_rows * t->n_cols, values.data());
     }
-  GraphBuilder builder(header.tensors);
+  GraphBuilder builder(tensors);
   arch->build(builder, model.hparams, host);
   ASSIGN_OR_RETURN(model.graph, builder.finish());
   RETURN_IF_ERROR(FloatRun::check(model.graph));

@@ -7,15 +7,15 @@
 
 #include "compress/float_run.h"
 #include "engine/model.h"
-#include "model/gguf.h"
+#include "model/model_header.h"
 
 namespace nutshell::compress {
 
-// Copies bytes [offset, offset + target.size()) of the model file to target.
-using ReadBytes = std::function<Status(uint64_t offset, std::span<uint8_t> target)>;
+// Copies bytes [offset, offset + target.size()) of one of the model's files to target.
+using ReadBytes = std::function<Status(uint32_t file, uint64_t offset, std::span<uint8_t> target)>;
 
 struct SourceModel {
-  GgufFile file;
+  ModelHeader header;
   ReadBytes read;
   HParams hparams;
   Graph graph;
@@ -23,11 +23,11 @@ struct SourceModel {
   std::unique_ptr<Tokenizer> tokenizer;
   SpecialTokens special;
 
-  Result<std::vector<uint8_t>> tensor_bytes(const GgufTensor& tensor) const;
+  Result<std::vector<uint8_t>> tensor_bytes(const TensorEntry& tensor) const;
 };
 
 // Errors: as the loader's; corrupt_file naming a tensor with values that are not finite; invalid_argument for
 // a file that is compressed already; unsupported_architecture. Memory: 4 bytes per weight.
-Result<SourceModel> open_source(GgufFile file, ReadBytes read);
+Result<SourceModel> open_source(ModelHeader header, ReadBytes read);
 
 }  // namespace nutshell::compress

@@ -3,6 +3,7 @@
 // prints.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <span>
@@ -61,11 +62,10 @@ Result<std::string> read_text_file(const std::string& path);
 // A model's path is a GGUF file, any part of a split one, or a folder. Only the header of a model.
 Result<ModelHeader> read_model_header(const std::string& path);
 // Loads a model with the loader; the pool must outlive the model.
-// Bytes [offset, offset + target.size()) of a file; file_not_found, io_error.
-Status read_file_bytes(const std::string& path, uint64_t offset, std::span<uint8_t> target);
-// Only the header of a model file.
-Result<GgufFile> read_model_header(const std::string& path);
-// Loads a model file with the loader; the pool must outlive the model.
+// Bytes [offset, offset + target.size()) of one of a model's files.
+using ReadModel = std::function<Status(uint32_t file, uint64_t offset, std::span<uint8_t> target)>;
+// The files of a model, kept open; file_not_found.
+Result<ReadModel> open_model(const std::string& path);
 Result<std::unique_ptr<Model>> load_model_file(const std::string& path, ThreadPool& pool,
                                                LoadOptions options);
 int default_threads();

@@ -83,11 +83,9 @@ Answer run_compress(const CompressCommand& c) {
     return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   };
   ThreadPool pool(c.threads > 0 ? c.threads : default_threads());
-  ASSIGN_OR_RETURN(GgufFile header, read_model_header(c.model));
-  ASSIGN_OR_RETURN(const SourceModel source,
-                   open_source(std::move(header), [&](uint64_t offset, std::span<uint8_t> to) {
-                     return read_file_bytes(c.model, offset, to);
-                   }));
+  ASSIGN_OR_RETURN(ModelHeader header, read_model_header(c.model));
+  ASSIGN_OR_RETURN(ReadModel read, open_model(c.model));
+  ASSIGN_OR_RETURN(const SourceModel source, open_source(std::move(header), std::move(read)));
   std::vector<int32_t> calibration, evaluation;
   RETURN_IF_ERROR(read_texts(c, *source.tokenizer, calibration, evaluation));
   AtomicFile out(c.output);

@@ -152,11 +152,11 @@ class SentencePieceTokenizer final : public Tokenizer {
 };
 
 // How many of the symbols are prefixes of one and the same text, at most.
-size_t deepest_nesting(std::vector<std::string_view> symbols) {
+size_t deepest_nesting(std::vector<std::string> symbols) {
   std::sort(symbols.begin(), symbols.end());
   std::vector<std::string_view> open;
   size_t deepest = 0;
-  for (const std::string_view symbol : symbols) {
+  for (const std::string& symbol : symbols) {
     while (!open.empty() && !symbol.starts_with(open.back())) open.pop_back();
     open.push_back(symbol);
     deepest = std::max(deepest, open.size());
@@ -174,7 +174,7 @@ Status check_pieces(const TokenizerData& data) {
                                          " tokens but " + std::to_string(data.scores.size()) + " scores"};
   if (data.types.size() != data.tokens.size())
     return {ErrorCode::corrupt_file, "the vocabulary has no token types"};
-  std::vector<std::string_view> symbols;
+  std::vector<std::string> symbols;  // as the library gets them
   size_t symbol_bytes = 0;
   for (size_t id = 0; id < data.tokens.size(); ++id) {
     const std::string& text = data.tokens[id];
@@ -189,8 +189,8 @@ Status check_pieces(const TokenizerData& data) {
     if (type != TokenType::user_defined) continue;
     if (text.find('\0') != std::string::npos)
       return piece_error(ErrorCode::corrupt_file, id, text, "has a zero byte");
-    symbols.push_back(text);
-    symbol_bytes += text.size();
+    symbols.push_back(replace_all(text, " ", kSpace));
+    symbol_bytes += symbols.back().size();
   }
   const size_t nesting = deepest_nesting(std::move(symbols));
   if (nesting > kMaxNestedSymbols || symbol_bytes > kMaxSymbolBytes)

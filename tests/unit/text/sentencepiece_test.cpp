@@ -196,6 +196,17 @@ TEST_CASE("sentencepiece: hostile vocabularies have their message") {
       },
       limit, "65 begin alike");
   check(
+      [](D& d) {  // alike only once the spaces are U+2581
+        std::string marks;
+        for (size_t n = 1; n <= 70; ++n) {
+          marks += "\xE2\x96\x81";
+          add(d, n % 2 ? marks + "x" : std::string(n, ' '), TokenType::user_defined);
+          add(d, n % 2 ? std::string(n, ' ') + "xx" : marks + "xx", TokenType::user_defined);
+        }
+        for (size_t n = 71; n <= 110; ++n) add(d, std::string(n, ' '), TokenType::user_defined);
+      },
+      limit, "begin alike");
+  check(
       [](D& d) {
         for (int n = 0; n < 3000; ++n)
           add(d, std::to_string(n) + std::string(400, 'z'), TokenType::user_defined);

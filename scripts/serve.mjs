@@ -3,7 +3,7 @@
 //
 //   node serve.mjs --root DIR [--port N] [--no-isolation] [--model-host ORIGIN]... [--models JSON]
 //
-// JSON: [{name, path, bytes, sha256, license, default}], served as /models/<name> and listed in /models.json.
+// JSON: [{name, path, bytes, memoryBytes, sha256, license, terms, default}], served as /models/<name> and listed in /models.json.
 // Not a general web server: no directory listing, no compression, no caching beyond revalidation.
 import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';

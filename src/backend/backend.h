@@ -51,6 +51,9 @@ class Backend {
   // kernels read. Errors: corrupt_file when a value is not usable (never undefined behaviour).
   virtual Status upload(WeightId weight, int64_t row0, int64_t n_rows, std::span<const uint8_t> bytes) = 0;
 
+  // The largest position <= n_past from which a step may go on: n_past itself, but for models whose state
+  // (short convolutions) is not kept for every position. run() refuses others.
+  virtual int64_t resume_point(int64_t n_past) const { return n_past; }
   // Runs all ops. Errors: invalid_argument for a step outside the extents.
   virtual Status run(const Step& step) = 0;
   // Logits of output row i of the last run: n_vocab values, valid until the next run().

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "tensor/dtype.h"
+#include "tensor/trellis.h"
 
 namespace nutshell {
 
@@ -22,20 +23,30 @@ using WeightId = int32_t;  // index into Graph::weights
 inline constexpr int32_t kNone = -1;
 
 // How a weight is used; it may be several of these at once (a tied embedding is table and matrix).
+// kUseVector: kept as f32 values, of any number of rows.
 enum WeightUse : uint8_t { kUseMatrix = 1, kUseTable = 2, kUseVector = 4 };
 
 struct WeightSpec {
-  std::string name;    // name in the model file
-  DType dtype;         // format in the model file
-  int64_t n_rows = 1;  // 1 for vectors
-  int64_t n_cols = 0;  // values per row, a multiple of the format's block length
-  uint8_t use = 0;     // WeightUse bits
-  int64_t first = 0;   // first row in the file's tensor; of a vector: first value (fused tensors are cut up)
+  std::string name;      // name in the model file
+  DType dtype;           // format in the model file
+  int64_t n_rows = 1;    // of all slices together; 1 for vectors
+  int64_t n_cols = 0;    // values per row, a multiple of the format's block length
+  uint8_t use = 0;       // WeightUse bits
+  int64_t n_slices = 1;  // a 3-D tensor: that many matrices of n_rows / n_slices rows, one after the other
+  TrellisCode code{};    // of the trellis formats
+  int64_t first = 0;     // first row in the file's tensor; of a vector: first value (fused tensors are cut up)
 };
 
 struct ActSpec {
   int64_t width = 0;        // values per row
   bool per_output = false;  // rows are the selected output rows, not all tokens
+};
+
+// An orthogonal transform R of activations of one width (kernels/rotate.h), under which a trellis-coded
+// matrix is stored: W R^T instead of W.
+struct RotationSpec {
+  int64_t width = 0;
+  uint64_t seed = 0;
 };
 
 enum class EmbedBy : uint8_t { token, position, first_row };
@@ -46,6 +57,7 @@ struct EmbedOp {
   WeightId table;
   ActId out;
   float scale = 1.0f;
+  int32_t rotation = kNone;  // index into Graph::rotations; the looked-up row is turned back
   EmbedBy by = EmbedBy::token;
   bool accumulate = false;
 };
@@ -80,6 +92,7 @@ struct LinearOp {
   };
   ActId in;
   std::vector<Part> parts;
+  int32_t rotation = kNone;  // index into Graph::rotations: the products are of R in
 };
 
 enum class RopeStyle : uint8_t {
@@ -95,12 +108,13 @@ struct RopeSpec {
   float magnitude = 1.0f;
 };
 
-// In place on x: [n_tokens, n_head * head_dim]; the first n_rot values of every head are rotated.
+// In place on x: [n_tokens, n_head * head_dim]; n_rot values of every head, from `offset` on, are rotated.
 struct RopeOp {
   ActId x;
   int64_t n_head, head_dim;
   int32_t rope;  // index into Graph::ropes
   RopeStyle style;
+  int64_t offset = 0;
 };
 
 // Appends this step's k and v to the KV cache of `layer` and attends causally (or, without causal, to every
@@ -121,7 +135,12 @@ struct AttentionOp {
   bool causal = true;
 };
 
-enum class Activation : uint8_t { silu, gelu_tanh, gelu_erf };
+enum class Activation : uint8_t {
+  silu,
+  gelu_tanh,
+  gelu_erf,
+  swiglu_clamped,  // gpt-oss: g = min(gate, 7), u = clamp(up, -7, 7): g sigmoid(1.702 g) (u + 1)
+};
 
 // out = activation(gate) * up, elementwise; up may be kNone: out = activation(gate).
 struct GatedActivationOp {
@@ -145,8 +164,67 @@ struct SelectRowsOp {
   ActId in, out;
 };
 
-using Op = std::variant<EmbedOp, RmsNormOp, LayerNormOp, LinearOp, RopeOp, AttentionOp, GatedActivationOp,
-                        AddOp, SoftcapOp, SelectRowsOp>;
+// Copies `width` values per head: out[out_offset + h out_stride ..] = in[in_offset + h in_stride ..] of every
+// row, for n_head heads. in_stride 0 gives every head the same values. The rest of out is left alone.
+struct CopyHeadsOp {
+  ActId in, out;
+  int64_t n_head, width;
+  int64_t in_offset = 0, in_stride = 0;
+  int64_t out_offset = 0, out_stride = 0;
+};
+
+// One matrix per head: out[h out_stride ..] = W_h in[h in_stride ..], W of n_head slices.
+struct HeadLinearOp {
+  ActId in;
+  WeightId weight;
+  ActId out;
+  int64_t n_head, in_stride, out_stride;
+};
+
+// How a token's experts are chosen and weighed.
+struct Router {
+  enum class Scores : uint8_t {
+    softmax,            // over all experts
+    sigmoid,            // each by itself
+    softmax_of_chosen,  // chosen by logit; softmax over the chosen ones
+  };
+  Scores scores = Scores::softmax;
+  bool normalize = false;  // the chosen ones' scores are divided by their sum
+  float scale = 1.0f;      // and then multiplied with this
+  // > 1: experts come in n_group equal groups in order; only the n_group_used best may be chosen from. A
+  // group counts as its best group_best (1 or 2) experts together.
+  int64_t n_group = 1, n_group_used = 1, group_best = 1;
+};
+
+// Mixture of experts. Of n_expert feed-forward networks each token uses the n_used with the highest scores
+// (plus selection_bias, which does not weigh; of equal ones the first):
+//   out += sum over them, by number, of weight_e (down_e (activation(gate_e in + b) * (up_e in + b)) + b)
+// gate, up: n_expert slices [n_ff, n_embd]; down: n_expert slices [n_embd, n_ff]; biases: [n_expert, ...].
+struct ExpertsOp {
+  ActId in;      // [n_tokens, n_embd]
+  ActId logits;  // [n_tokens, n_expert]
+  ActId out;     // [n_tokens, n_embd]
+  WeightId gate, up, down;
+  WeightId gate_bias = kNone, up_bias = kNone, down_bias = kNone;  // f32 values
+  WeightId selection_bias = kNone;                                 // n_expert values
+  int64_t n_expert, n_used;
+  Activation activation;
+  Router router;
+};
+
+// Gated causal convolution over positions, each channel by itself (LFM2). in: [n_tokens, 3 width] is b, c, x;
+// with y_p = b_p x_p: out_p = c_p * sum_k weight[k] y_(p - kernel + 1 + k), y = 0 before position 0.
+// Earlier positions' y come from the state of conv layer `layer`.
+struct ShortConvOp {
+  ActId in;
+  WeightId weight;  // [width, kernel] f32 values
+  ActId out;        // [n_tokens, width]
+  int32_t layer;    // index into Graph::conv_layers
+  int64_t width, kernel;
+};
+
+using Op = std::variant<EmbedOp, RmsNormOp, LayerNormOp, LinearOp, RopeOp, AttentionOp, GatedActivationOp, AddOp, SoftcapOp,
+                        SelectRowsOp, CopyHeadsOp, HeadLinearOp, ExpertsOp, ShortConvOp>;
 
 // Keys and values of one layer in the KV cache.
 struct KvSpec {
@@ -155,11 +233,20 @@ struct KvSpec {
   int64_t head_dim_v = 0;  // of a value
 };
 
+// State of one ShortConvOp.
+struct ConvSpec {
+  int64_t width = 0;
+  int64_t kernel = 0;  // 2..kMaxConvKernel
+};
+inline constexpr int64_t kMaxConvKernel = 16;
+
 struct Graph {
   std::vector<WeightSpec> weights;
   std::vector<ActSpec> acts;
   std::vector<RopeSpec> ropes;
+  std::vector<RotationSpec> rotations;
   std::vector<KvSpec> kv_layers;
+  std::vector<ConvSpec> conv_layers;
   std::vector<Op> ops;
   ActId logits = kNone;  // per_output, width n_vocab
 };

@@ -1,7 +1,10 @@
 // Reads the headers of a model's files, piece by piece as the caller pushes them in, into one ModelHeader.
-// L5. Knows which file is read when; what the bytes mean is the business of model/.
+// L5. Knows which file is read when; what the bytes mean is the business of model/. Two kinds of models: GGUF
+// files (one, or the parts of a split one) and Hugging Face folders (a file config.json or *.safetensors is
+// there).
 #pragma once
 
+#include <memory>
 #include <optional>
 #include <vector>
 
@@ -20,22 +23,32 @@ struct ReadRequest {
 // Whether a file of that name can belong to a model: what to take of a folder.
 bool is_model_file(std::string_view name);
 
+// One kind of model.
+class HeaderFormat {
+ public:
+  virtual ~HeaderFormat() = default;
+  virtual Result<std::optional<ReadRequest>> next() = 0;
+  virtual Status commit() = 0;
+  virtual Result<ModelHeader> take() = 0;
+};
+
 class HeaderReader {
  public:
-  explicit HeaderReader(std::vector<ModelFile> files) : files_(std::move(files)) {}
+  explicit HeaderReader(std::vector<ModelFile> files);
 
   // What to read next; nothing when the header is complete.
-  Result<std::optional<ReadRequest>> next();
+  Result<std::optional<ReadRequest>> next() { return format_->next(); }
   // The bytes of the last request are in place.
-  Status commit();
+  Status commit() { return format_->commit(); }
   // Precondition: next() answered nothing.
-  Result<ModelHeader> take();
+  Result<ModelHeader> take() { return format_->take(); }
 
  private:
-  std::vector<ModelFile> files_;
-  std::vector<GgufFile> parts_;  // of the first files
-  std::vector<uint8_t> prefix_;  // of file parts_.size()
-  uint64_t read_ = 0;            // bytes of it that are in prefix_
+  std::unique_ptr<HeaderFormat> format_;
 };
+
+// The kinds; files: those of the model.
+std::unique_ptr<HeaderFormat> make_gguf_format(std::vector<ModelFile> files);
+std::unique_ptr<HeaderFormat> make_folder_format(std::vector<ModelFile> files);
 
 }  // namespace nutshell

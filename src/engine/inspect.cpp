@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <map>
 
+#include "engine/coded_tensors.h"
+#include "engine/loader.h"
 #include "engine/tokenizer_data.h"
 #include "model/arch/arch.h"
 
@@ -44,6 +46,24 @@ void describe_tensors(const TensorIndex& index, json& out) {
   out["tensors"] = std::move(tensors);
 }
 
+// Where a compressed file came from and what was measured on it: every scalar of these groups of keys.
+void describe_compression(const GgufFile& file, json& out) {
+  if (!has_coded_tensors(file)) return;
+  json found = json::object();
+  for (const GgufFile::Entry& e : file.entries())
+    for (const std::string_view group : {"nutshell.source.", "nutshell.calibration.", "nutshell.quality."}) {
+      if (!e.key.starts_with(group)) continue;
+      json& to = found[e.key.substr(std::string_view("nutshell.").size())];
+      if (const auto text = file.get_string(e.key); text.ok())
+        to = *text;
+      else if (const auto integer = file.get_i64(e.key); integer.ok())
+        to = *integer;
+      else if (const auto number = file.get_f32(e.key); number.ok())
+        to = *number;
+    }
+  out["compression"] = std::move(found);
+}
+
 // One problem per format, not per tensor.
 void check_formats(const TensorIndex& index, json& problems) {
   std::map<std::string, std::vector<const TensorEntry*>> unsupported;
@@ -56,17 +76,30 @@ void check_formats(const TensorIndex& index, json& problems) {
   }
 }
 
-// Architecture, its parameters, and every weight it wants: the graph is built and thrown away.
-Status check_architecture(const ModelHeader& header) {
+// Architecture, its parameters, and every weight it wants: the graph is built, planned and thrown away.
+Status check_architecture(const ModelHeader& header, const TensorIndex& tensors, json& memory) {
+  RETURN_IF_ERROR(header.problem);
   const GgufFile& file = header.metadata;
   ASSIGN_OR_RETURN(const std::string name, file.get_string("general.architecture"));
   ASSIGN_OR_RETURN(const ArchDef* arch, find_architecture(name));
-  if (header.tensors.entries().empty())
+  if (tensors.entries().empty())
     return {ErrorCode::missing_tensor, "the file has no tensors: it is a vocabulary, not a model"};
   ASSIGN_OR_RETURN(const HParams hparams, arch->read_hparams(file));
-  GraphBuilder builder(header.tensors);
+  GraphBuilder builder(tensors);
   arch->build(builder, hparams, {});
-  const Status status = builder.finish().status();
+  const Result<Graph> graph = builder.finish();
+  const Status status = graph.status();
+  if (status.ok()) {
+    ThreadPool pool(1);
+    const int64_t n_ctx = std::min(hparams.n_ctx_train, kDefaultContext),
+                  max_tokens = std::min(kPrefillTokens, n_ctx);
+    ASSIGN_OR_RETURN(const MemoryNeeds needs, make_cpu_backend(pool)->plan(*graph, {n_ctx, max_tokens, 1}));
+    memory = {{"context", n_ctx},
+              {"weights_bytes", needs.weights_bytes},
+              {"kv_bytes", needs.kv_bytes},
+              {"scratch_bytes", needs.scratch_bytes},
+              {"total_bytes", needs.total()}};
+  }
   return status.code() == ErrorCode::unsupported_format ? Status() : status;  // listed by check_formats
 }
 
@@ -80,15 +113,21 @@ Status check_tokenizer(const GgufFile& file) {
 json inspect(const ModelHeader& header) {
   const GgufFile& file = header.metadata;
   json out = {{"architecture", string_or_null(file, "general.architecture")}};
-  describe_tensors(header.tensors, out);
+  TensorIndex tensors = header.tensors;
+  const Status coded = describe_coded_tensors(file, tensors);
+  describe_tensors(tensors, out);
+  describe_compression(file, out);
   const auto tokens = file.get_strings("tokenizer.ggml.tokens");
   out["tokenizer"] = {{"model", string_or_null(file, "tokenizer.ggml.model")},
                       {"pre", string_or_null(file, "tokenizer.ggml.pre")},
                       {"vocabulary", tokens.ok() ? tokens->size() : 0}};
   json problems = json::array();
-  check_formats(header.tensors, problems);
-  add_problem(problems, check_architecture(header));
+  add_problem(problems, coded);
+  check_formats(tensors, problems);
+  json memory;
+  add_problem(problems, check_architecture(header, tensors, memory));
   add_problem(problems, check_tokenizer(file));
+  out["memory"] = std::move(memory);
   out["problems"] = std::move(problems);
   return out;
 }

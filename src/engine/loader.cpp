@@ -1,7 +1,9 @@
 #include "engine/loader.h"
 
 #include <algorithm>
+#include <cstring>
 
+#include "engine/coded_tensors.h"
 #include "engine/memory_plan.h"
 #include "engine/tokenizer_data.h"
 #include "quant/format.h"
@@ -17,6 +19,26 @@ uint64_t count_parameters(const TensorIndex& tensors) {
   for (const TensorEntry& t : tensors.entries())
     n += static_cast<uint64_t>(t.n_rows) * static_cast<uint64_t>(t.n_cols);
   return n;
+}
+
+// [n_rows, n_cols] -> [n_cols, n_rows], values of any size that divides the bytes.
+std::vector<uint8_t> transpose(const std::vector<uint8_t>& in, int64_t n_rows, int64_t n_cols) {
+  std::vector<uint8_t> out(in.size());
+  const size_t size = in.size() / static_cast<size_t>(n_rows * n_cols);
+  for (int64_t r = 0; r < n_rows; ++r)
+    for (int64_t c = 0; c < n_cols; ++c)
+      std::memcpy(out.data() + static_cast<size_t>(c * n_rows + r) * size,
+                  in.data() + static_cast<size_t>(r * n_cols + c) * size, size);
+  return out;
+}
+
+std::vector<uint8_t> plus_one(DType dtype, const std::vector<uint8_t>& in, int64_t n) {
+  std::vector<float> values(static_cast<size_t>(n));
+  decode_row(dtype, in.data(), n, values.data());
+  for (float& v : values) v += 1.0f;
+  std::vector<uint8_t> out(values.size() * sizeof(float));
+  std::memcpy(out.data(), values.data(), out.size());
+  return out;
 }
 
 // The piece of a tensor that holds a row.
@@ -94,6 +116,8 @@ ReadRequest Loader::host_request() {
 ReadRequest Loader::weight_request() {
   const Upload& u = uploads_[upload_];
   staging_.resize(static_cast<size_t>(u.row_bytes) * static_cast<size_t>(chunk_rows_));
+  if (u.tensor->transform == TensorTransform::transposed)
+    return {u.tensor->pieces[0].file, u.tensor->pieces[0].offset, staging_.size(), staging_.data()};
   const auto [piece, row] = piece_of(*u.tensor, u.first_row + row_ + filled_rows_);
   const int64_t n = std::min(chunk_rows_ - filled_rows_, piece->n_rows - row);
   return {piece->file, piece->offset + u.skip_bytes + u.row_bytes * static_cast<uint64_t>(row),
@@ -105,7 +129,9 @@ Status Loader::start_model() {
   ASSIGN_OR_RETURN(header_, header_reader_.take());
   done_bytes_ = header_.header_bytes;
   total_bytes_ = header_.file_bytes;
+  RETURN_IF_ERROR(header_.problem);
   const GgufFile& metadata = header_.metadata;
+  RETURN_IF_ERROR(describe_coded_tensors(metadata, header_.tensors));
   ASSIGN_OR_RETURN(const std::string architecture, metadata.get_string("general.architecture"));
   ASSIGN_OR_RETURN(arch_, find_architecture(architecture));
 
@@ -128,6 +154,7 @@ Status Loader::start_model() {
     ASSIGN_OR_RETURN(info.chat_template, metadata.get_string("tokenizer.chat_template"));
   }
 
+  host_ = std::move(header_.computed);
   for (const std::string_view name : arch_->host_tensors)
     if (header_.tensors.find(std::string(name)) != nullptr) host_names_.emplace_back(name);
   if (host_names_.empty()) return start_weights();
@@ -172,13 +199,20 @@ Status Loader::start_weights() {
   uint64_t available = options_.memory_available;
   if (options_.memory_limit > 0 && (available == 0 || options_.memory_limit < available))
     available = options_.memory_limit;
-  RETURN_IF_ERROR(check_memory(*model_->backend, graph, extents, kStagingBytes, available));
+  uint64_t staging = kStagingBytes;
+  for (const WeightSpec& weight : graph.weights)  // transposing takes a tensor whole, twice
+    if (const TensorEntry& t = *header_.tensors.find(weight.name); t.transform == TensorTransform::transposed)
+      staging = std::max(staging, 2 * t.bytes);
+  RETURN_IF_ERROR(check_memory(*model_->backend, graph, extents, staging, available));
   ASSIGN_OR_RETURN(model_->needs, model_->backend->plan(graph, extents));
 
   for (size_t i = 0; i < graph.weights.size(); ++i) {
     const WeightSpec& w = graph.weights[i];
     const TensorEntry& t = *header_.tensors.find(w.name);
-    Upload u{static_cast<WeightId>(i), &t, t.bytes / static_cast<uint64_t>(t.n_rows), w.n_rows, w.first, 0};
+    const bool transposed = t.transform == TensorTransform::transposed;
+    const int64_t file_rows = transposed ? t.n_cols : stored_rows(w.dtype, t.n_rows);
+    Upload u{static_cast<WeightId>(i), &t, t.bytes / static_cast<uint64_t>(file_rows),
+             transposed ? t.n_rows : stored_rows(w.dtype, w.n_rows), stored_rows(w.dtype, w.first), 0};
     if (w.n_cols < t.n_cols) {  // part of a vector
       u.first_row = 0;
       u.skip_bytes = static_cast<uint64_t>(row_bytes(w.dtype, w.first));
@@ -212,6 +246,10 @@ void Loader::next_weight() {
     return;
   }
   const Upload& u = uploads_[upload_];
+  if (u.tensor->transform == TensorTransform::transposed) {
+    chunk_rows_ = u.tensor->n_cols;  // the file's rows, all at once
+    return;
+  }
   const int64_t multiple = model_->backend->upload_row_multiple(u.weight);
   const auto rows = static_cast<int64_t>(kStagingBytes / std::max<uint64_t>(1, u.row_bytes));
   chunk_rows_ = std::min(u.n_rows, std::max<int64_t>(1, rows / multiple) * multiple);
@@ -222,8 +260,14 @@ Status Loader::commit_weight() {
   done_bytes_ += requested_bytes_;
   filled_rows_ += static_cast<int64_t>(requested_bytes_ / u.row_bytes);
   if (filled_rows_ < chunk_rows_) return {};
-  RETURN_IF_ERROR(model_->backend->upload(u.weight, row_, chunk_rows_, staging_));
-  row_ += chunk_rows_;
+  const bool transposed = u.tensor->transform == TensorTransform::transposed;
+  // Without the padding of coded rows.
+  const int64_t n = transposed ? u.tensor->n_rows : std::min(chunk_rows_, u.tensor->n_rows - row_);
+  if (transposed) staging_ = transpose(staging_, u.tensor->n_cols, u.tensor->n_rows);
+  if (u.tensor->transform == TensorTransform::plus_one)
+    staging_ = plus_one(u.tensor->stored_dtype, staging_, chunk_rows_ * u.tensor->n_cols);
+  RETURN_IF_ERROR(model_->backend->upload(u.weight, row_, n, staging_));
+  row_ += transposed ? n : chunk_rows_;
   filled_rows_ = 0;
   chunk_rows_ = std::min(chunk_rows_, u.n_rows - row_);
   if (row_ < u.n_rows) return {};

@@ -76,7 +76,7 @@ class Loader {
     WeightId weight;
     const TensorEntry* tensor;
     uint64_t row_bytes;
-    int64_t n_rows, first_row;  // a weight may be some of the tensor's rows,
+    int64_t n_rows, first_row;  // in the file; a weight may be some of the tensor's rows,
     uint64_t skip_bytes;        // or a part of its only row
   };
   std::vector<Upload> uploads_;  // by file and offset

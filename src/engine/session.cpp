@@ -42,6 +42,7 @@ Status Session::begin(GenerateOptions options) {
     const size_t most = std::min(kv_tokens_.size(), options.prompt.size() - 1);
     while (common < most && kv_tokens_[common] == options.prompt[common]) ++common;
   }
+  common = static_cast<size_t>(model_.backend->resume_point(static_cast<int64_t>(common)));
   kv_tokens_.resize(common);
   history_ = options.prompt;
   stops_ = StopStrings(options.stop);
@@ -118,6 +119,9 @@ StepResult Session::accept(Sampled sampled) {
   history_.push_back(sampled.id);
   timings_.token_ids.push_back(sampled.id);
   result.text = stops_.push(utf8_.push(model_.tokenizer->token_bytes(sampled.id, false)));
+  // A control token has no text and parts the one before from the one after: nothing waits for what follows.
+  if (model_.tokenizer->type(sampled.id) == TokenType::control && !stops_.stopped())
+    result.text += stops_.push(utf8_.flush()) + stops_.flush();
   const auto n = static_cast<int64_t>(timings_.token_ids.size());
   if (stops_.stopped()) {
     finish_now(result, FinishReason::stop);

@@ -55,7 +55,14 @@ Result<TokenizerData> read_tokenizer_data(const GgufFile& file) {
   RETURN_IF_ERROR(read_special(file, "eom_token_id", n_vocab, data.eom));
   RETURN_IF_ERROR(read_special(file, "unknown_token_id", n_vocab, data.unknown));
   RETURN_IF_ERROR(read_special(file, "padding_token_id", n_vocab, data.padding));
-  ASSIGN_OR_RETURN(data.add_bos, file.get_bool("tokenizer.ggml.add_bos_token", false));
+  RETURN_IF_ERROR(read_special(file, "cls_token_id", n_vocab, data.cls));
+  // The first key is how llama.cpp spelled it for years.
+  RETURN_IF_ERROR(read_special(file, "seperator_token_id", n_vocab, data.separator));
+  if (data.separator < 0) RETURN_IF_ERROR(read_special(file, "separator_token_id", n_vocab, data.separator));
+  ASSIGN_OR_RETURN(data.lowercase, file.get_bool("tokenizer.ggml.normalizer.lowercase", true));
+  ASSIGN_OR_RETURN(data.add_eos, file.get_bool("tokenizer.ggml.add_eos_token", false));
+  ASSIGN_OR_RETURN(data.add_bos, file.get_bool("tokenizer.ggml.add_bos_token", data.model == "llama"));
+  ASSIGN_OR_RETURN(data.add_space_prefix, file.get_bool("tokenizer.ggml.add_space_prefix", true));
   if (data.bos < 0) data.add_bos = false;
   return data;
 }

@@ -5,8 +5,10 @@
 #include "kernels/matmul.h"
 
 #include <algorithm>
+#include <cstring>
 
 #include "kernels/dot_block.h"
+#include "kernels/trellis_step.h"
 
 namespace nutshell {
 namespace {
@@ -131,6 +133,37 @@ NUTSHELL_NOINLINE void unpack_panel(const uint8_t* p, int64_t n_cols, int half, 
       d += P::kHalves * kPanelRows;
       m += P::kHalves * kPanelRows;
     }
+  }
+}
+
+// The same for a trellis superrow: one scale per row, repeated for every slice.
+template <typename P, bool kWords>
+NUTSHELL_NOINLINE void unpack_trellis(const PackedMatrix& w, const uint8_t* p, int half, const Panel& panel) {
+  const TrellisTables tables(*w.code);
+  TrellisState s[kPanelGroups];
+  alignas(16) float d[kPanelRows], m[kPanelRows];
+  for (int r = 0; r < kPanelRows; ++r) {
+    d[r] = trellis_row_scale(*w.code, p, kPanelRows * half + r);
+    m[r] = -static_cast<float>(w.code->zero) * d[r];
+  }
+  for (TrellisState& state : s) state.start(*w.code);
+  const uint8_t* slice = p + kTrellisHeadBytes + 16 * kPanelGroups * half;
+  uint8_t* codes = panel.codes;
+  for (int64_t b = 0; b < w.n_cols / kSlice; ++b, slice += 64 * P::kTrellisBits) {
+    for_steps([&]<int t>(std::integral_constant<int, t>) {
+      for (int g = 0; g < kPanelGroups; ++g) {
+        const V v = trellis_step<P::kTrellisBits, t>(slice + 16 * g, tables, s[g]);
+        if constexpr (kWords) {
+          store_words(codes + t * 2 * kPanelGroups * 16 + g * 16, wasm_v128_and(v, wasm_i16x8_splat(255)),
+                      wasm_u16x8_shr(v, 8));
+        } else {
+          wasm_v128_store(codes + t * kPanelGroups * 16 + g * 16, v);
+        }
+      }
+    });
+    codes += kSlice * kPanelRows * (kWords ? 2 : 1);
+    std::memcpy(panel.d + b * kPanelRows, d, sizeof(d));
+    std::memcpy(panel.m + b * kPanelRows, m, sizeof(m));
   }
 }
 
@@ -285,8 +318,13 @@ void matmul_rows(const PackedMatrix& w, const ActTiles& x, int64_t n_tokens, con
     for (int64_t row = begin * kSuperrow; row < end * kSuperrow; row += kPanelRows) {
       const int64_t n_rows = std::min<int64_t>(kPanelRows, w.n_rows - row);
       if (n_rows <= 0) break;
-      unpack_panel<P, uses_words<P>(kDot)>(w.data + row / kSuperrow * w.superrow_bytes, w.n_cols,
-                                           static_cast<int>(row % kSuperrow / kPanelRows), panel);
+      const uint8_t* p = w.data + row / kSuperrow * w.superrow_bytes;
+      const auto half = static_cast<int>(row % kSuperrow / kPanelRows);
+      if constexpr (requires { P::kTrellisBits; }) {
+        unpack_trellis<P, uses_words<P>(kDot)>(w, p, half, panel);
+      } else {
+        unpack_panel<P, uses_words<P>(kDot)>(p, w.n_cols, half, panel);
+      }
       for (int64_t t = t0; t < t1; t += kTileTokens) {
         alignas(16) float result[kTileTokens * kPanelRows];
         tile<P, kDot>(panel, x, t / kTileTokens, result);
@@ -299,6 +337,7 @@ void matmul_rows(const PackedMatrix& w, const ActTiles& x, int64_t n_tokens, con
 }  // namespace
 
 int matmul_forms(DType dtype, Dot dot) {
+  if (is_trellis(dtype)) return dot == Dot::strict ? kActWords : kActBytes;
   int forms = 0;
   visit_packed(dtype,
                [&]<DType D>(Format<D>) { forms = uses_words<Packed<D>>(dot) ? kActWords : kActBytes; });
@@ -311,15 +350,18 @@ size_t matmul_scratch_bytes(DType, int64_t n_cols) {
 
 void matmul(const PackedMatrix& w, const ActTiles& x, int64_t n_tokens, Dot dot, const MatmulOut& out,
             int64_t begin, int64_t end, void* scratch) {
-  visit_packed(w.dtype, [&]<DType D>(Format<D>) {
-    using P = Packed<D>;
+  const auto run = [&]<typename P>(P) {
 #if NUTSHELL_RELAXED
     if (dot == Dot::pairs) return matmul_rows<P, Dot::pairs>(w, x, n_tokens, out, begin, end, scratch);
     if (dot == Dot::quads) return matmul_rows<P, Dot::quads>(w, x, n_tokens, out, begin, end, scratch);
 #endif
     (void)dot;
     matmul_rows<P, Dot::strict>(w, x, n_tokens, out, begin, end, scratch);
-  });
+  };
+  if (is_trellis(w.dtype))
+    visit_trellis(w.dtype, [&]<int K>(std::integral_constant<int, K>) { run(PackedTrellis<K>{}); });
+  else
+    visit_packed(w.dtype, [&]<DType D>(Format<D>) { run(Packed<D>{}); });
 }
 
 }  // namespace nutshell

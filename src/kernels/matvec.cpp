@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "kernels/dot_block.h"
+#include "kernels/trellis.h"
 
 namespace nutshell {
 namespace {
@@ -102,6 +103,7 @@ NUTSHELL_NOINLINE void matvec_rows(const PackedMatrix& w, const ActRow& x, const
 }  // namespace
 
 int matvec_forms(DType dtype, Dot dot) {
+  if (is_trellis(dtype)) return dot == Dot::strict ? kActWords : kActBytes;
   int forms = 0;
   visit_packed(dtype, [&]<DType D>(Format<D>) { forms = act_forms(Packed<D>::kBits, dot); });
   return forms;
@@ -109,6 +111,7 @@ int matvec_forms(DType dtype, Dot dot) {
 
 void matvec(const PackedMatrix& w, const ActRow& x, Dot dot, const float* bias, bool accumulate, float* y,
             int64_t begin, int64_t end) {
+  if (is_trellis(w.dtype)) return trellis_matvec(w, x, dot, bias, accumulate, y, begin, end);
   visit_packed(w.dtype, [&]<DType D>(Format<D>) {
     using P = Packed<D>;
 #if NUTSHELL_RELAXED

@@ -4,6 +4,7 @@
 #include "kernels/packed.h"
 #include "kernels/quantize.h"
 #include "kernels/simd.h"
+#include "tensor/trellis.h"
 
 namespace nutshell {
 
@@ -13,6 +14,7 @@ struct PackedMatrix {
   int64_t n_rows = 0, n_cols = 0;
   const uint8_t* data = nullptr;  // 16-byte aligned
   int64_t superrow_bytes = 0;
+  const TrellisCode* code = nullptr;  // of the trellis formats
 };
 
 // ActForms of a row that matvec reads.

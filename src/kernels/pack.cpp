@@ -7,6 +7,7 @@
 #include <cstring>
 
 #include "base/bytes.h"
+#include "quant/trellis.h"
 
 namespace nutshell {
 namespace {
@@ -211,6 +212,12 @@ void unpack_one(const uint8_t* superrow, int r, int64_t n_cols, float* out) {
 std::optional<uint64_t> packed_bytes(DType dtype, int64_t n_rows, int64_t n_cols) {
   std::optional<uint64_t> bytes;
   if (n_rows <= 0 || n_cols <= 0 || n_cols > int64_t{1} << 31 || n_rows > int64_t{1} << 40) return bytes;
+  if (is_trellis(dtype)) {
+    if (n_cols % kSlice == 0)
+      bytes = checked_mul(static_cast<uint64_t>(n_rows + kSuperrow - 1) / kSuperrow,
+                          static_cast<uint64_t>(trellis_superrow_bytes(dtype, n_cols)));
+    return bytes;
+  }
   visit_packed(dtype, [&]<DType D>(Format<D>) {
     using P = Packed<D>;
     if (n_cols % P::kSuperColumns != 0) return;
@@ -221,6 +228,13 @@ std::optional<uint64_t> packed_bytes(DType dtype, int64_t n_rows, int64_t n_cols
 }
 
 Status pack_superrow(DType dtype, const uint8_t* rows, int n_rows, int64_t n_cols, uint8_t* out) {
+  if (is_trellis(dtype)) {
+    for (int r = 0; r < kSuperrow; ++r)
+      if (!finite_f16(load_le<uint16_t>(rows + 2 * r)))
+        return {ErrorCode::corrupt_file, "a weight's scale is infinite or not a number"};
+    std::memcpy(out, rows, static_cast<size_t>(trellis_superrow_bytes(dtype, n_cols)));
+    return {};
+  }
   Status status;
   visit_packed(dtype, [&]<DType D>(Format<D>) { status = pack_rows<D>(rows, n_rows, n_cols, out); });
   return status;

@@ -66,6 +66,13 @@ struct PackedBase {
   }
 };
 
+// The trellis formats are stored in the kernels' layout already (quant/trellis.h). To the tile of the prefill
+// path, which sees them decoded, they are codes of 5 or 6 bits with an offset.
+template <int K>
+struct PackedTrellis : PackedBase<K == 2 ? 5 : 6, ScaleKind::d_min, 0> {
+  static constexpr int kTrellisBits = K;
+};
+
 template <>
 struct Packed<DType::q4_0> : PackedBase<4, ScaleKind::d, 8> {};
 template <>
@@ -84,6 +91,7 @@ struct Packed<DType::q6_k> : PackedBase<6, ScaleKind::k_16, 32> {};
 // Calls fn(Format<D>{}) for a packed dtype and answers true; false for the others.
 template <typename Fn>
 bool visit_packed(DType dtype, Fn&& fn) {
+  if (is_trellis(dtype)) return false;
   return visit(dtype, [&]<DType D>(Format<D> f) {
     if constexpr (Packed<D>::kExists) {
       fn(f);
@@ -93,7 +101,7 @@ bool visit_packed(DType dtype, Fn&& fn) {
     }
   });
 }
-inline bool has_packed(DType dtype) {
+inline bool has_packed(DType dtype) {  // of the block formats
   return visit_packed(dtype, [](auto) {});
 }
 

@@ -48,6 +48,11 @@ struct ActTiles {
 
   static size_t bytes_needed(int64_t n_cols, int64_t n_tokens);
   static ActTiles at(void* memory, int64_t n_cols, int64_t n_tokens);
+  // The same tiles from the first-th on.
+  ActTiles from_tile(int64_t first) const {
+    const int64_t n = first * (n_cols / 32);
+    return {n_cols, bytes + n * 128, words + n * 128, d + n * 4, s + n * 8};
+  }
 };
 
 // Quantises x (n_cols values) as token t of the tiles; row is scratch. forms: kActBytes, kActWords.

@@ -54,6 +54,18 @@ NUTSHELL_INLINE V activated(V x) {
 }
 
 template <Gate kGate>
+NUTSHELL_INLINE V activated(V gate, V up) {
+  if constexpr (kGate == Gate::swiglu_clamped) {
+    gate = wasm_f32x4_pmin(gate, splat_f32(7.0f));
+    up = wasm_f32x4_pmax(wasm_f32x4_pmin(up, splat_f32(7.0f)), splat_f32(-7.0f));
+    return wasm_f32x4_mul(sigmoid_times(gate, wasm_f32x4_mul(gate, splat_f32(1.702f))),
+                          wasm_f32x4_add(up, splat_f32(1.0f)));
+  } else {
+    return wasm_f32x4_mul(activated<kGate>(gate), up);
+  }
+}
+
+template <Gate kGate>
 NUTSHELL_NOINLINE void gated(const float* gate, const float* up, int64_t n, float* out) {
   int64_t i = 0;
   if (up == nullptr) {
@@ -61,9 +73,9 @@ NUTSHELL_NOINLINE void gated(const float* gate, const float* up, int64_t n, floa
     for (; i < n; ++i) out[i] = wasm_f32x4_extract_lane(activated<kGate>(wasm_f32x4_splat(gate[i])), 0);
     return;
   }
-  for (; i + 4 <= n; i += 4)
-    wasm_v128_store(out + i, wasm_f32x4_mul(activated<kGate>(load(gate + i)), load(up + i)));
-  for (; i < n; ++i) out[i] = wasm_f32x4_extract_lane(activated<kGate>(wasm_f32x4_splat(gate[i])), 0) * up[i];
+  for (; i + 4 <= n; i += 4) wasm_v128_store(out + i, activated<kGate>(load(gate + i), load(up + i)));
+  for (; i < n; ++i)
+    out[i] = wasm_f32x4_extract_lane(activated<kGate>(wasm_f32x4_splat(gate[i]), wasm_f32x4_splat(up[i])), 0);
 }
 
 float sum_of(const float* x, int64_t n) {
@@ -95,6 +107,8 @@ NUTSHELL_NOINLINE void rms_norm_row(const float* in, const float* weight, int64_
 void gated_activation(Gate g, const float* gate, const float* up, int64_t n, float* out) {
   if (g == Gate::silu) {
     gated<Gate::silu>(gate, up, n, out);
+  } else if (g == Gate::swiglu_clamped) {
+    gated<Gate::swiglu_clamped>(gate, up, n, out);
   } else if (g == Gate::gelu_tanh) {
     gated<Gate::gelu_tanh>(gate, up, n, out);
   } else {

@@ -6,7 +6,7 @@
 
 namespace nutshell {
 
-enum class Gate : uint8_t { silu, gelu_tanh, gelu_erf };
+enum class Gate : uint8_t { silu, gelu_tanh, gelu_erf, swiglu_clamped };
 enum class RotaryPairs : uint8_t {
   interleaved,  // (x[2i], x[2i + 1])
   half,         // (x[i], x[i + n_rot / 2])
@@ -26,6 +26,8 @@ void softcap(float* x, int64_t n, float cap);
 // out[i] = g(gate[i]) * up[i], or g(gate[i]) when up is null. silu(x) = x / (1 + e^-x); gelu_tanh(x) = x / (1
 // + e^(-2u)) with u = sqrt(2 / pi) (x + 0.044715 x^3), which equals 0.5 x (1 + tanh u); gelu_erf(x) = 0.5 x
 // (1 + erf(x / sqrt 2)), erf within 1.5e-7 (Abramowitz and Stegun 7.1.26).
+// swiglu_clamped (gpt-oss) is of another form and always has up: g / (1 + e^(-1.702 g)) * (u + 1) with g =
+// min(gate, 7) and u = up within -7..7. out may be gate.
 void gated_activation(Gate g, const float* gate, const float* up, int64_t n, float* out);
 
 // out = a + b; out may be a or b.

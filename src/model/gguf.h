@@ -115,6 +115,8 @@ class GgufFile {
   uint64_t file_bytes() const { return file_bytes_; }
   uint64_t data_offset() const { return data_offset_; }  // of the tensor data, from the start of the file
   const std::vector<GgufTensor>& tensors() const { return tensors_; }  // in file order
+  // All keys and values as they stand in the file, for writers that pass them on.
+  std::span<const uint8_t> key_bytes() const { return std::span(metadata_).subspan(kHeadBytes); }
   const GgufTensor* find_tensor(std::string_view name) const;
   const std::vector<Entry>& entries() const { return entries_; }  // in file order
   const Value* find(std::string_view key) const;
@@ -140,6 +142,8 @@ class GgufFile {
 
  private:
   friend class GgufParser;
+  friend class MetadataBuilder;
+  static constexpr size_t kHeadBytes = 24;  // magic, version, two counts
   Result<const Value*> require(std::string_view key) const;
   Status wrong_type(std::string_view key, const Value& value, std::string_view wanted) const;
   const uint8_t* at(const Value& value) const { return metadata_.data() + value.offset; }

@@ -1,5 +1,6 @@
 #include "model/graph.h"
 
+#include <algorithm>
 #include <utility>
 
 namespace nutshell {
@@ -9,7 +10,7 @@ void GraphBuilder::fail(ErrorCode code, std::string message) {
 }
 
 WeightId GraphBuilder::weight(const std::string& name, const Extent& extent, uint8_t use) {
-  const auto [n_rows, n_cols, first, n] = extent;
+  const auto [n_rows, n_cols, first, n, n_slices] = extent;
   const TensorEntry* entry = tensors_.find(name);
   if (entry == nullptr) {
     fail(ErrorCode::missing_tensor, "the file lacks the tensor '" + name + "'");
@@ -19,25 +20,37 @@ WeightId GraphBuilder::weight(const std::string& name, const Extent& extent, uin
     fail(status.code(), status.message());
     return kNone;
   }
+  if (n_slices > 1 && entry->n_slices() != n_slices) {
+    fail(ErrorCode::bad_shape, "the tensor '" + name + "' has " + std::to_string(entry->n_slices()) +
+                                   " matrices, expected " + std::to_string(n_slices));
+    return kNone;
+  }
   if (entry->n_rows != n_rows || entry->n_cols != n_cols) {
     fail(ErrorCode::bad_shape, "the tensor '" + name + "' is " + std::to_string(entry->n_rows) + " x " +
                                    std::to_string(entry->n_cols) + ", expected " + std::to_string(n_rows) +
                                    " x " + std::to_string(n_cols));
     return kNone;
   }
-  if ((use & kUseVector) && n < n_cols && info_of(*entry->dtype).block_length != 1) {
+  const bool part_of_row = (use & kUseVector) && n_rows == 1 && n < n_cols;
+  const bool part_of_rows = !(use & kUseVector) && n < n_rows;
+  if (part_of_row && info_of(*entry->dtype).block_length != 1) {
     fail(ErrorCode::unsupported_format,
          "a part of the vector '" + name + "' in the format " + entry->format_name);
     return kNone;
   }
-  const std::string key = name + "#" + std::to_string(first);
+  const std::string key = name + "#" + std::to_string(first) + "+" + std::to_string(n);
   if (const auto it = by_name_.find(key); it != by_name_.end()) {
     graph_.weights[static_cast<size_t>(it->second)].use |= use;
     return it->second;
   }
   const auto id = static_cast<WeightId>(graph_.weights.size());
-  const bool vector = (use & kUseVector) != 0;
-  graph_.weights.push_back({name, *entry->dtype, vector ? 1 : n, vector ? n : n_cols, use, first});
+  if (is_trellis(*entry->dtype) && ((use & kUseVector) || (part_of_rows && (first % kTrellisRows != 0 || n % kTrellisRows != 0)))) {
+    fail(ErrorCode::unsupported_format,
+         "'" + name + "' is trellis-coded; only matrices may be, and parts of 16 rows of them");
+    return kNone;
+  }
+  graph_.weights.push_back({name, *entry->dtype, part_of_rows ? n : n_rows, part_of_row ? n : n_cols, use,
+                            n_slices, entry->code, first});
   by_name_.emplace(key, id);
   return id;
 }
@@ -58,8 +71,26 @@ WeightId GraphBuilder::table(const std::string& name, int64_t n_rows, int64_t wi
 WeightId GraphBuilder::vector(const std::string& name, int64_t n) {
   return weight(name, {1, n, 0, n}, kUseVector);
 }
+WeightId GraphBuilder::values(const std::string& name, int64_t n_rows, int64_t n_cols) {
+  return weight(name, {n_rows, n_cols, 0, n_rows > 1 ? n_rows : n_cols}, kUseVector);
+}
+WeightId GraphBuilder::matrices(const std::string& name, int64_t n_slices, int64_t n_out, int64_t n_in) {
+  return weight(name, {n_slices * n_out, n_in, 0, n_slices * n_out, n_slices}, kUseMatrix);
+}
 WeightId GraphBuilder::optional_vector(const std::string& name, int64_t n) {
   return has(name) ? vector(name, n) : kNone;
+}
+
+int32_t GraphBuilder::rotation_of(WeightId id) {
+  if (id < 0) return kNone;
+  const WeightSpec& w = graph_.weights[static_cast<size_t>(id)];
+  const TensorEntry* entry = tensors_.find(w.name);
+  if (!entry->rotation) return kNone;
+  const auto& known = graph_.rotations;
+  for (size_t i = 0; i < known.size(); ++i)
+    if (known[i].width == w.n_cols && known[i].seed == *entry->rotation) return static_cast<int32_t>(i);
+  graph_.rotations.push_back({w.n_cols, *entry->rotation});
+  return static_cast<int32_t>(known.size()) - 1;
 }
 
 // Every activation has a buffer of its own; the back end may share memory between those whose lives do not
@@ -72,15 +103,15 @@ ActId GraphBuilder::new_act(int64_t width, bool per_output) {
 ActId GraphBuilder::embed(WeightId table, float scale) {
   const int64_t width = table < 0 ? 0 : graph_.weights[static_cast<size_t>(table)].n_cols;
   const ActId out = new_act(width, false);
-  graph_.ops.push_back(EmbedOp{table, out, scale});
+  graph_.ops.push_back(EmbedOp{table, out, scale, rotation_of(table)});
   return out;
 }
 
 void GraphBuilder::embed_positions(ActId to, WeightId table) {
-  graph_.ops.push_back(EmbedOp{table, to, 1.0f, EmbedBy::position, true});
+  graph_.ops.push_back(EmbedOp{table, to, 1.0f, kNone, EmbedBy::position, true});
 }
 void GraphBuilder::embed_first(ActId to, WeightId table) {
-  graph_.ops.push_back(EmbedOp{table, to, 1.0f, EmbedBy::first_row, true});
+  graph_.ops.push_back(EmbedOp{table, to, 1.0f, kNone, EmbedBy::first_row, true});
 }
 
 ActId GraphBuilder::rms_norm(ActId in, WeightId weight, float eps) {
@@ -100,20 +131,23 @@ void GraphBuilder::head_norm(ActId x, WeightId weight, int64_t head_dim, float e
 }
 
 std::vector<ActId> GraphBuilder::linears(ActId in, std::initializer_list<Product> products) {
-  LinearOp op{in, {}};
+  std::vector<LinearOp> ops;  // one per rotation of the input, usually one
   std::vector<ActId> outs;
   for (const Product& p : products) {
+    const int32_t rotation = rotation_of(p.weight);
     outs.push_back(new_act(rows_of(p.weight), act(in).per_output));
-    op.parts.push_back({p.weight, p.bias, outs.back(), false});
+    auto op = std::find_if(ops.begin(), ops.end(), [&](const LinearOp& o) { return o.rotation == rotation; });
+    if (op == ops.end()) op = ops.insert(op, LinearOp{in, {}, rotation});
+    op->parts.push_back({p.weight, p.bias, outs.back(), false});
   }
-  graph_.ops.push_back(std::move(op));
+  for (LinearOp& op : ops) graph_.ops.push_back(std::move(op));
   return outs;
 }
 
 ActId GraphBuilder::linear(ActId in, WeightId w, WeightId bias) { return linears(in, {{w, bias}})[0]; }
 
 void GraphBuilder::add_linear(ActId to, ActId in, WeightId w, WeightId bias) {
-  graph_.ops.push_back(LinearOp{in, {{w, bias, to, true}}});
+  graph_.ops.push_back(LinearOp{in, {{w, bias, to, true}}, rotation_of(w)});
 }
 
 int32_t GraphBuilder::rope_spec(RopeSpec spec) {
@@ -121,8 +155,17 @@ int32_t GraphBuilder::rope_spec(RopeSpec spec) {
   return static_cast<int32_t>(graph_.ropes.size()) - 1;
 }
 
-void GraphBuilder::rope(ActId x, int64_t n_head, int64_t head_dim, int32_t rope, RopeStyle style) {
-  graph_.ops.push_back(RopeOp{x, n_head, head_dim, rope, style});
+void GraphBuilder::rope(ActId x, int64_t n_head, int64_t head_dim, int32_t rope, RopeStyle style,
+                        int64_t offset) {
+  graph_.ops.push_back(RopeOp{x, n_head, head_dim, rope, style, offset});
+}
+
+ActId GraphBuilder::short_conv(ActId in, WeightId weight, int64_t width, int64_t kernel) {
+  const ActId out = new_act(width, false);
+  const auto layer = static_cast<int32_t>(graph_.conv_layers.size());
+  graph_.conv_layers.push_back({width, kernel});
+  graph_.ops.push_back(ShortConvOp{in, weight, out, layer, width, kernel});
+  return out;
 }
 
 ActId GraphBuilder::attend(ActId q, ActId k, ActId v, const Attention& a) {

@@ -26,6 +26,9 @@ class GraphBuilder {
   // likewise.
   WeightId matrix_rows(const std::string& name, int64_t n_rows, int64_t first, int64_t n_out, int64_t n_in);
   WeightId vector_part(const std::string& name, int64_t n_values, int64_t first, int64_t n);
+  WeightId values(const std::string& name, int64_t n_rows, int64_t n_cols);  // f32 values in rows
+  // A 3-D tensor: n_slices matrices of n_out x n_in.
+  WeightId matrices(const std::string& name, int64_t n_slices, int64_t n_out, int64_t n_in);
   WeightId optional_vector(const std::string& name, int64_t n);  // kNone when the file has none
   bool has(const std::string& name) const { return tensors_.find(name) != nullptr; }
 
@@ -45,7 +48,7 @@ class GraphBuilder {
                              std::initializer_list<Product> products);     // one input, several products
   void add_linear(ActId to, ActId in, WeightId w, WeightId bias = kNone);  // to += W in + bias
   int32_t rope_spec(RopeSpec spec);
-  void rope(ActId x, int64_t n_head, int64_t head_dim, int32_t rope, RopeStyle style);
+  void rope(ActId x, int64_t n_head, int64_t head_dim, int32_t rope, RopeStyle style, int64_t offset = 0);
   struct Attention {
     int64_t n_head, n_head_kv, head_dim;
     float scale;
@@ -60,6 +63,11 @@ class GraphBuilder {
   ActId activate(ActId x, Activation activation) { return gated(x, kNone, activation); }
   void add_to(ActId to, ActId what);
   void softcap(ActId x, float cap);  // in place
+  ActId assemble(int64_t width) { return new_act(width, false); }  // filled by copy_heads and head_linear
+  void copy_heads(const CopyHeadsOp& copy) { graph_.ops.push_back(copy); }
+  void head_linear(const HeadLinearOp& op) { graph_.ops.push_back(op); }
+  void add_experts(const ExpertsOp& op) { graph_.ops.push_back(op); }          // op.out += ...
+  ActId short_conv(ActId in, WeightId weight, int64_t width, int64_t kernel);  // one more conv layer
   ActId select_outputs(ActId in);
   void logits(ActId out);
 
@@ -69,12 +77,13 @@ class GraphBuilder {
  private:
   // The part of the tensor `name` of n_rows x n_cols that begins at row (vectors: value) `first`.
   struct Extent {
-    int64_t n_rows, n_cols, first, n;
+    int64_t n_rows, n_cols, first, n, n_slices = 1;
   };
   WeightId weight(const std::string& name, const Extent& extent, uint8_t use);
   ActId new_act(int64_t width, bool per_output);
   const ActSpec& act(ActId id) const { return graph_.acts[static_cast<size_t>(id)]; }
   int64_t rows_of(WeightId id) const { return id < 0 ? 0 : graph_.weights[static_cast<size_t>(id)].n_rows; }
+  int32_t rotation_of(WeightId id);  // of the weight's input; kNone when it is stored as it is
   void fail(ErrorCode code, std::string message);
 
   const TensorIndex& tensors_;

@@ -1,5 +1,7 @@
 #include "model/hparams.h"
 
+#include <algorithm>
+
 namespace nutshell {
 namespace {
 
@@ -66,17 +68,28 @@ Status HParamReader::number(const char* key, double low, double high, float& out
   return {};
 }
 
-Status HParamReader::head_count_kv(int64_t fallback, int64_t& out) const {
+Status HParamReader::head_count_kv(HParams& p) const {
   const std::string key = full("attention.head_count_kv");
-  if (!file_.is_array(key)) return integer("attention.head_count_kv", 1, kMaxHeads, out, fallback);
-  ASSIGN_OR_RETURN(const std::vector<int64_t> counts, file_.get_i64s(key));
-  for (int64_t count : counts)
-    if (count != counts[0])
-      return {ErrorCode::unsupported_architecture,
-              "'" + key + "' differs between layers, which is not supported"};
-  if (counts.empty()) return {ErrorCode::corrupt_file, "'" + key + "' is an empty list"};
-  out = counts[0];
-  return in_range<int64_t>(key, out, 1, kMaxHeads);
+  std::vector<int64_t> counts;
+  if (file_.is_array(key)) {
+    ASSIGN_OR_RETURN(counts, file_.get_i64s(key));
+    if (static_cast<int64_t>(counts.size()) < p.n_layer)
+      return {ErrorCode::corrupt_file, "'" + key + "' has " + std::to_string(counts.size()) + " values for " +
+                                           std::to_string(p.n_layer) + " layers"};
+    counts.resize(static_cast<size_t>(p.n_layer));
+  } else {
+    RETURN_IF_ERROR(integer("attention.head_count_kv", 1, kMaxHeads, p.n_head_kv, p.n_head));
+    counts = {p.n_head_kv};
+  }
+  for (int64_t count : counts) {
+    RETURN_IF_ERROR(in_range<int64_t>(key, count, 0, kMaxHeads));
+    if (count > 0 && p.n_head % count != 0)
+      return {ErrorCode::corrupt_file, std::to_string(p.n_head) + " attention heads cannot share " +
+                                           std::to_string(count) + " key/value heads"};
+    if (count != counts[0]) p.n_head_kv_by_layer = counts;
+    p.n_head_kv = std::max(p.n_head_kv, count);
+  }
+  return in_range<int64_t>(key, p.n_head_kv, 1, kMaxHeads);
 }
 
 Status HParamReader::window(int64_t fallback_window, int64_t fallback_pattern, HParams& p) const {
@@ -97,7 +110,7 @@ Status HParamReader::window(int64_t fallback_window, int64_t fallback_pattern, H
   return {};
 }
 
-Result<HParams> read_common_hparams(const GgufFile& file) {
+Result<HParams> read_common_hparams(const GgufFile& file, Layers layers) {
   HParams p;
   ASSIGN_OR_RETURN(p.architecture, file.get_string("general.architecture"));
   ASSIGN_OR_RETURN(p.name, file.get_string("general.name", ""));
@@ -107,25 +120,26 @@ Result<HParams> read_common_hparams(const GgufFile& file) {
   RETURN_IF_ERROR(r.integer("feed_forward_length", 1, kMaxWidth, p.n_ff));
   RETURN_IF_ERROR(r.integer("context_length", 1, kMaxContext, p.n_ctx_train));
   RETURN_IF_ERROR(r.integer("attention.head_count", 1, kMaxHeads, p.n_head));
-  RETURN_IF_ERROR(r.head_count_kv(p.n_head, p.n_head_kv));
-  if (p.n_head % p.n_head_kv != 0)
-    return Status(ErrorCode::corrupt_file, std::to_string(p.n_head) + " attention heads cannot share " +
-                                               std::to_string(p.n_head_kv) + " key/value heads");
+  RETURN_IF_ERROR(r.head_count_kv(p));
+  if (layers == Layers::alike && !p.n_head_kv_by_layer.empty())
+    return Status(
+        ErrorCode::unsupported_architecture,
+        "'" + p.architecture + ".attention.head_count_kv' differs between layers, which is not supported");
   if (!r.has("attention.key_length") && p.n_embd % p.n_head != 0)
     return Status(ErrorCode::corrupt_file, "the width " + std::to_string(p.n_embd) +
                                                " does not divide into " + std::to_string(p.n_head) +
                                                " heads");
   RETURN_IF_ERROR(r.integer("attention.key_length", 2, kMaxWidth, p.head_dim, p.n_embd / p.n_head));
-  int64_t value_length = 0;
-  RETURN_IF_ERROR(r.integer("attention.value_length", 2, kMaxWidth, value_length, p.head_dim));
-  if (value_length != p.head_dim)
+  RETURN_IF_ERROR(r.integer("attention.value_length", 2, kMaxWidth, p.head_dim_v, p.head_dim));
+  if (layers == Layers::alike && p.head_dim_v != p.head_dim)
     return Status(ErrorCode::unsupported_architecture, "keys of " + std::to_string(p.head_dim) +
-                                                           " and values of " + std::to_string(value_length) +
+                                                           " and values of " + std::to_string(p.head_dim_v) +
                                                            " dimensions per head");
   double eps = static_cast<double>(p.rms_eps);
   RETURN_IF_ERROR(r.number("attention.layer_norm_rms_epsilon", 0.0, 1.0, eps));
   p.rms_eps = static_cast<float>(eps);
   RETURN_IF_ERROR(read_rope(r, p));
+  ASSIGN_OR_RETURN(p.rope_halves, file.get_bool(kRopeHalvesKey, false));
   ASSIGN_OR_RETURN(const GgufStrings tokens, file.get_strings("tokenizer.ggml.tokens"));
   p.n_vocab = static_cast<int64_t>(tokens.size());
   if (p.n_vocab < 1 || p.n_vocab > kMaxVocab)

@@ -36,7 +36,7 @@ concept EncodableFormat = QuantFormat<F> && requires(const float* in, typename F
 };
 
 // Calls fn(Format<D>{}) with D the compile-time twin of dtype: visit(t, [&]<DType D>(Format<D>) { ... }).
-// Precondition: dtype is one of the enumerators.
+// Precondition: dtype is one of the block formats (the trellis formats are in quant/trellis.h).
 template <typename Fn>
 decltype(auto) visit(DType dtype, Fn&& fn) {
   switch (dtype) {
@@ -46,6 +46,10 @@ decltype(auto) visit(DType dtype, Fn&& fn) {
     return fn(Format<DType::id>{});
 #include "tensor/dtypes.def"
 #undef X
+#define X(id, name, bits) case DType::id:
+#include "tensor/trellis.def"
+#undef X
+    break;
   }
   __builtin_trap();
 }

@@ -12,6 +12,9 @@ enum class DType : uint8_t {
 #define X(id, name, gguf_id, block_length, block_bytes) id,
 #include "tensor/dtypes.def"
 #undef X
+#define X(id, name, bits) id,
+#include "tensor/trellis.def"
+#undef X
 };
 
 struct DTypeInfo {
@@ -29,7 +32,21 @@ inline constexpr DTypeInfo kDTypes[] = {
 };
 inline constexpr int kDTypeCount = sizeof(kDTypes) / sizeof(kDTypes[0]);
 
-constexpr const DTypeInfo& info_of(DType dtype) { return kDTypes[static_cast<int>(dtype)]; }
+// The trellis formats: 32 values of a row take 4 bits-per-weight bytes; a row has a scale of 2 bytes besides,
+// and rows are stored in whole groups of 16. They have no GGUF type of their own.
+inline constexpr uint32_t kNoGgufId = 0xffffffffu;
+inline constexpr int64_t kTrellisRows = 16;
+inline constexpr DTypeInfo kTrellisTypes[] = {
+#define X(id, name, bits) {DType::id, name, kNoGgufId, 32, 4 * bits},
+#include "tensor/trellis.def"
+#undef X
+};
+constexpr bool is_trellis(DType dtype) { return static_cast<int>(dtype) >= kDTypeCount; }
+
+constexpr const DTypeInfo& info_of(DType dtype) {
+  const int i = static_cast<int>(dtype);
+  return i < kDTypeCount ? kDTypes[i] : kTrellisTypes[i - kDTypeCount];
+}
 constexpr std::string_view name_of(DType dtype) { return info_of(dtype).name; }
 
 // Nothing for an id that is not supported.
@@ -41,7 +58,11 @@ constexpr std::optional<DType> dtype_of_gguf_id(uint32_t id) {
 
 // Bytes of a row of n values. Precondition: n is a multiple of the block length and small enough (< 2^40).
 constexpr int64_t row_bytes(DType dtype, int64_t n) {
-  return n / info_of(dtype).block_length * info_of(dtype).block_bytes;
+  return n / info_of(dtype).block_length * info_of(dtype).block_bytes + (is_trellis(dtype) ? 2 : 0);
+}
+// Rows that a matrix of n_rows rows has in a file: more only for the trellis formats.
+constexpr int64_t stored_rows(DType dtype, int64_t n_rows) {
+  return is_trellis(dtype) ? (n_rows + kTrellisRows - 1) / kTrellisRows * kTrellisRows : n_rows;
 }
 
 }  // namespace nutshell

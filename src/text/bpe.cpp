@@ -50,14 +50,12 @@ class BpeTokenizer final : public Tokenizer {
   }
 
   std::string token_bytes(int32_t id, bool render_special) const override {
-    if (!vocabulary_.contains(id)) return {};
-    const TokenType type = vocabulary_.type(id);
-    const bool plain =
-        type == TokenType::normal || type == TokenType::user_defined || type == TokenType::byte;
-    return plain || render_special ? std::string(vocabulary_.bytes(id)) : std::string();
+    return vocabulary_.token_bytes(id, render_special);
   }
 
   bool is_end(int32_t id) const override { return vocabulary_.is_end(id); }
+  std::span<const int32_t> prefix() const override { return vocabulary_.prefix(); }
+  std::span<const int32_t> suffix() const override { return vocabulary_.suffix(); }
 
   TokenType type(int32_t id) const override {
     return vocabulary_.contains(id) ? vocabulary_.type(id) : TokenType::unknown;
@@ -147,7 +145,9 @@ Result<std::vector<Merge>> read_merges(const TokenizerData& data) {
 
 Result<std::unique_ptr<Tokenizer>> make_bpe_tokenizer(const TokenizerData& data) {
   ASSIGN_OR_RETURN(PreTokenizer pre, PreTokenizer::make(data.pre));
-  ASSIGN_OR_RETURN(Vocabulary vocabulary, Vocabulary::build(data));
+  ASSIGN_OR_RETURN(Vocabulary vocabulary, Vocabulary::build(data, [](std::string_view text, TokenType) {
+                     return byte_level_decode(text);
+                   }));
   ASSIGN_OR_RETURN(std::vector<Merge> merges, read_merges(data));
   ASSIGN_OR_RETURN(MergeTable table, MergeTable::build(std::move(merges), vocabulary.size()));
   return std::unique_ptr<Tokenizer>(

@@ -1,5 +1,5 @@
-// Normalisation form C: decompose canonically, order the marks, compose (Unicode standard, section 3.11;
-// Hangul by arithmetic, section 3.12). Declared in unicode.h.
+// Normalisation forms D and C: decompose canonically, order the marks, and for C compose (Unicode standard,
+// section 3.11; Hangul by arithmetic, section 3.12). Declared in unicode.h.
 #include <algorithm>
 #include <iterator>
 #include <utility>
@@ -142,15 +142,21 @@ void compose(std::vector<uint32_t>& text) {
 
 }  // namespace
 
+std::vector<uint32_t> decompose_nfd(std::span<const uint32_t> characters) {
+  std::vector<uint32_t> decomposed;
+  decomposed.reserve(characters.size());
+  for (uint32_t c : characters) decompose(c, decomposed);
+  order_marks(decomposed);
+  return decomposed;
+}
+
 std::string normalize_nfc(std::string_view text) {
-  std::vector<uint32_t> characters, decomposed;
+  std::vector<uint32_t> characters;
   append_characters(text, characters);
   const bool plain = std::all_of(characters.begin(), characters.end(),
                                  [](uint32_t c) { return c < kFirstMark || c >= kInvalidByte; });
   if (plain) return std::string(text);
-  decomposed.reserve(characters.size());
-  for (uint32_t c : characters) decompose(c, decomposed);
-  order_marks(decomposed);
+  std::vector<uint32_t> decomposed = decompose_nfd(characters);
   compose(decomposed);
   std::string out;
   out.reserve(text.size());

@@ -24,6 +24,14 @@ constexpr const char kO200k[] =
     R"([^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+)" CONTRACTIONS
     R"(?|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*)" CONTRACTIONS
     R"(?|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
+constexpr const char kTekken[] =
+    R"([^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+)"
+    R"(|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*)"
+    R"(|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
+constexpr const char kSeedCoder[] =
+    CONTRACTIONS R"(|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}\r\n]+|\s*[\r\n]+|\s+(?!\S)|\s+)";
+constexpr const char kBailing[] =
+    CONTRACTIONS R"(|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]|\s+(?!\S)|\s+)";
 // \x{..} where NFC, as an editor may apply it, would turn the character into another.
 constexpr const char kDeepseekLatin[] =
     R"(\s?[A-Za-zµÀ-ÖØ-öø-ƺƼ-ƿǄ-ʓʕ-ʯͰ-ͳͶͷͻ-ͽͿΆΈ-ΊΌΎ-ΡΣ-ϵϷ-ҁҊ-ԯԱ-ՖႠ-ჅᎠ-Ᏽᏸ-ᏽᲐ-ᲺᲽ-Ჿᴀ-ᴫᵫ-ᵷᵹ-ᶚḀ-ἕἘ)"
@@ -56,6 +64,9 @@ constexpr Kind kKinds[] = {
     {"stablelm2 hunyuan solar-open grok-2", "", {kQwen2}},
     {"qwen35", "nfc", {kQwen35}},
     {"gpt-4o o200k llama4 kanana2 talkie minimax-m2", "", {kO200k}},
+    {"tekken", "whole", {kTekken}},
+    {"seed-coder", "", {kSeedCoder}},
+    {"bailingmoe bailingmoe2 llada-moe", "", {kBailing}},
     {"deepseek-llm",
      "",
      {R"([\r\n])", kDeepseekLatin, R"(\s?[!-/:-~！-／：-～‘-‟　-。]+)", R"(\s+$)",
@@ -109,6 +120,24 @@ Result<PreTokenizer> PreTokenizer::make(std::string_view name) {
   }
   return Status(ErrorCode::unsupported_tokenizer, "pre-tokenizer '" + std::string(name.substr(0, 64)) +
                                                       "' is not supported; known are " + known_names());
+}
+
+std::string PreTokenizer::gpt2_pattern() { return kGpt2; }
+
+Result<std::string> PreTokenizer::find(const std::vector<std::string>& rules, bool nfc, bool ignore_merges) {
+  for (const Kind& kind : kKinds) {
+    if (has_word(kind.flags, "nfc") != nfc || has_word(kind.flags, "whole") != ignore_merges) continue;
+    size_t i = 0;
+    while (kind.rules[i] && i < rules.size() && rules[i] == kind.rules[i]) ++i;
+    if (i == rules.size() && !kind.rules[i]) {
+      const std::string_view names = kind.names;
+      return std::string(names.substr(0, names.find(' ')));
+    }
+  }
+  return Status(ErrorCode::unsupported_tokenizer,
+                "the pre-tokenizer with the pattern '" + (rules.empty() ? "" : rules[0].substr(0, 200)) +
+                    "'" + (nfc ? " after NFC" : "") + (ignore_merges ? ", whole words first," : "") +
+                    " is not supported; known are " + known_names());
 }
 
 std::vector<size_t> PreTokenizer::split(std::string_view text) const {

@@ -17,6 +17,11 @@ class PreTokenizer {
  public:
   // name: tokenizer.ggml.pre. unsupported_tokenizer names it and lists what is supported.
   static Result<PreTokenizer> make(std::string_view name);
+  // The name of the row with exactly these patterns and flags, as another file format describes them.
+  // unsupported_tokenizer quotes the first pattern and lists the known names.
+  static Result<std::string> find(const std::vector<std::string>& rules, bool nfc, bool ignore_merges);
+  // The pattern of GPT-2, which Hugging Face's ByteLevel applies without naming it.
+  static std::string gpt2_pattern();
   // All known names, separated by ", ".
   static std::string known_names();
 

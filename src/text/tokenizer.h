@@ -1,6 +1,6 @@
-// Text to token ids and back. L4, beside model; sees only base. The kinds are bpe.cpp (byte-level BPE), later
-// SentencePiece and WordPiece. A tokenizer is immutable after make_tokenizer and safe to use from many
-// threads.
+// Text to token ids and back. L4, beside model; sees only base. The kinds are bpe.cpp (byte-level BPE),
+// sentencepiece.cpp and wordpiece.cpp (BERT). A tokenizer is immutable after make_tokenizer and safe to use
+// from many threads.
 #pragma once
 
 #include <cstdint>
@@ -26,14 +26,17 @@ enum class TokenType : int32_t {
 
 // What a model file says of its tokenizer (engine/ fills it from GGUF metadata). Everything is hostile input.
 struct TokenizerData {
-  std::string model;  // tokenizer.ggml.model: "gpt2" = byte-level BPE
+  std::string model;  // tokenizer.ggml.model: "gpt2", "llama" (SentencePiece) or "bert" (WordPiece)
   std::string pre;    // tokenizer.ggml.pre: "smollm", "qwen2", ...; empty when the file has none
   std::vector<std::string> tokens;                                             // by id
   std::vector<int32_t> types;                                                  // by id, empty when absent
   std::vector<float> scores;                                                   // by id, empty when absent
   std::vector<std::string> merges;                                             // "left right", by rank
   int32_t bos = -1, eos = -1, eot = -1, eom = -1, unknown = -1, padding = -1;  // -1: none
-  bool add_bos = false;
+  int32_t cls = -1, separator = -1;                                            // WordPiece
+  bool add_bos = false, add_eos = false;
+  bool add_space_prefix = true;  // SentencePiece: a text begins with a space of its own
+  bool lowercase = true;         // WordPiece: also strips accents
 };
 
 class Tokenizer {
@@ -54,6 +57,10 @@ class Tokenizer {
   // (<|im_end|>, <|eot_id|>, <|endoftext|>, <end_of_turn> ... when of control type).
   virtual bool is_end(int32_t id) const = 0;
   virtual TokenType type(int32_t id) const = 0;
+  // The tokens a whole text stands between as the model was trained: BOS and EOS where the file asks for
+  // them, [CLS] and [SEP] for WordPiece. encode() adds none of them.
+  virtual std::span<const int32_t> prefix() const = 0;
+  virtual std::span<const int32_t> suffix() const = 0;
 
   std::string decode(std::span<const int32_t> ids, bool render_special) const {
     std::string out;

@@ -8,6 +8,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -42,6 +43,8 @@ inline size_t character_bytes(uint32_t c) {
   return c < 0x80 ? 1 : c < 0x800 ? 2 : c < 0x10000 ? 3 : c < kInvalidByte ? 4 : 1;
 }
 
+// Normalisation form D of characters. Linear but for sorting runs of combining marks.
+std::vector<uint32_t> decompose_nfd(std::span<const uint32_t> characters);
 // Normalisation form C. Linear but for sorting runs of combining marks.
 std::string normalize_nfc(std::string_view text);
 

@@ -66,9 +66,9 @@ Status check_counts(const TokenizerData& data) {
     return {ErrorCode::corrupt_file, "the vocabulary has " + std::to_string(n) + " tokens but " +
                                          std::to_string(data.scores.size()) + " scores"};
   }
-  const std::pair<const char*, int32_t> ids[] = {{"bos", data.bos},         {"eos", data.eos},
-                                                 {"eot", data.eot},         {"eom", data.eom},
-                                                 {"unknown", data.unknown}, {"padding", data.padding}};
+  const std::pair<const char*, int32_t> ids[] = {
+      {"bos", data.bos},         {"eos", data.eos},         {"eot", data.eot}, {"eom", data.eom},
+      {"unknown", data.unknown}, {"padding", data.padding}, {"cls", data.cls}, {"separator", data.separator}};
   for (const auto& [name, id] : ids) {
     if (id < -1 || (id >= 0 && static_cast<size_t>(id) >= n)) {
       return {ErrorCode::corrupt_file, std::string("the ") + name + " token is " + std::to_string(id) +
@@ -101,7 +101,7 @@ std::string byte_level_decode(std::string_view text) {
   return out;
 }
 
-Result<Vocabulary> Vocabulary::build(const TokenizerData& data) {
+Result<Vocabulary> Vocabulary::build(const TokenizerData& data, BytesOf bytes_of) {
   RETURN_IF_ERROR(check_counts(data));
   const size_t n = data.tokens.size();
   Vocabulary result;
@@ -129,20 +129,37 @@ Result<Vocabulary> Vocabulary::build(const TokenizerData& data) {
     }
     result.starts_.push_back(result.bytes_.size());
     const bool mapped = kind == TokenType::normal || kind == TokenType::byte || kind == TokenType::unused;
-    result.bytes_ += mapped ? byte_level_decode(text) : text;
+    result.bytes_ += mapped ? bytes_of(text, kind) : text;
     result.types_.push_back(kind);
   }
   result.starts_.push_back(result.bytes_.size());
   result.find_ends(data);
+  const int32_t first = data.cls >= 0 ? data.cls : data.add_bos ? data.bos : -1;
+  const int32_t last = data.separator >= 0 ? data.separator : data.add_eos ? data.eos : -1;
+  if (first >= 0) result.prefix_.push_back(first);
+  if (last >= 0) result.suffix_.push_back(last);
   return result;
+}
+
+std::string Vocabulary::token_bytes(int32_t id, bool render_special) const {
+  if (!contains(id)) return {};
+  const TokenType kind = type(id);
+  const bool plain = kind == TokenType::normal || kind == TokenType::user_defined || kind == TokenType::byte;
+  return plain || render_special ? std::string(bytes(id)) : std::string();
 }
 
 void Vocabulary::find_ends(const TokenizerData& data) {
   for (const int32_t id : {data.eos, data.eot, data.eom}) {
     if (id >= 0) ends_.push_back(id);
   }
+  // In OpenAI's harmony format <|end|> ends a channel, <|return|> the turn.
+  bool harmony = false;
+  for (int32_t id = 0; id < size() && !harmony; ++id) {
+    harmony = type(id) == TokenType::control && bytes(id) == "<|return|>";
+  }
+  if (harmony) std::erase_if(ends_, [&](int32_t id) { return bytes(id) == "<|end|>"; });
   for (int32_t id = 0; id < size(); ++id) {
-    if (type(id) == TokenType::control &&
+    if (type(id) == TokenType::control && !(harmony && bytes(id) == "<|end|>") &&
         std::find(std::begin(kEndNames), std::end(kEndNames), bytes(id)) != std::end(kEndNames)) {
       ends_.push_back(id);
     }

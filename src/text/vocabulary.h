@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -19,8 +20,10 @@ std::string byte_level_decode(std::string_view text);
 class Vocabulary {
  public:
   // Checks counts, types, ids and duplicates, and keeps bytes, types and the tokens that end a generation.
-  // Errors: limit_exceeded, corrupt_file, with names and numbers.
-  static Result<Vocabulary> build(const TokenizerData& data);
+  // bytes_of: the bytes that the text of a normal, unused or byte token stands for; other texts stand for
+  // themselves. Errors: limit_exceeded, corrupt_file, with names and numbers.
+  using BytesOf = std::string (*)(std::string_view text, TokenType type);
+  static Result<Vocabulary> build(const TokenizerData& data, BytesOf bytes_of);
 
   int32_t size() const { return static_cast<int32_t>(types_.size()); }
   bool contains(int32_t id) const { return id >= 0 && id < size(); }
@@ -31,6 +34,10 @@ class Vocabulary {
   }
   TokenType type(int32_t id) const { return types_[static_cast<size_t>(id)]; }
   bool is_end(int32_t id) const;
+  std::span<const int32_t> prefix() const { return prefix_; }
+  std::span<const int32_t> suffix() const { return suffix_; }
+  // token_bytes() of every kind, see tokenizer.h.
+  std::string token_bytes(int32_t id, bool render_special) const;
 
  private:
   void find_ends(const TokenizerData& data);
@@ -38,7 +45,7 @@ class Vocabulary {
   std::string bytes_;
   std::vector<size_t> starts_;
   std::vector<TokenType> types_;
-  std::vector<int32_t> ends_;
+  std::vector<int32_t> ends_, prefix_, suffix_;
 };
 
 // A token's text for a message: at most 40 bytes, printable ASCII, in quotes.

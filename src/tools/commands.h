@@ -3,9 +3,12 @@
 // prints.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <span>
 #include <string>
+#include <vector>
 
 #include "base/result.h"
 #include "engine/loader.h"
@@ -40,6 +43,18 @@ struct PerplexityCommand {
 };
 Answer run_perplexity(const PerplexityCommand& command);
 
+struct CompressCommand {
+  std::string model, output;
+  uint64_t size = 0;  // bytes of the whole file
+  double bits = 0;    // per weight, when there is no size
+  std::vector<std::string> calibration, evaluation;
+  int64_t windows = 24, held_out = 16;
+  double damp_inputs = 0, damp_outputs = 0;  // 0: the defaults
+  uint64_t seed = 1;
+  int threads = 0;
+};
+Answer run_compress(const CompressCommand& command);
+
 Answer run_inspect(const std::string& file);
 
 // Whole file as text; file_not_found, io_error.
@@ -47,6 +62,10 @@ Result<std::string> read_text_file(const std::string& path);
 // A model's path is a GGUF file, any part of a split one, or a folder. Only the header of a model.
 Result<ModelHeader> read_model_header(const std::string& path);
 // Loads a model with the loader; the pool must outlive the model.
+// Bytes [offset, offset + target.size()) of one of a model's files.
+using ReadModel = std::function<Status(uint32_t file, uint64_t offset, std::span<uint8_t> target)>;
+// The files of a model, kept open; file_not_found.
+Result<ReadModel> open_model(const std::string& path);
 Result<std::unique_ptr<Model>> load_model_file(const std::string& path, ThreadPool& pool,
                                                LoadOptions options);
 int default_threads();

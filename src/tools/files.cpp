@@ -132,6 +132,19 @@ Result<std::string> read_text_file(const std::string& path) {
   return text;
 }
 
+Result<ReadModel> open_model(const std::string& path) {
+  ASSIGN_OR_RETURN(OpenModel opened, OpenModel::open(path));
+  const auto model = std::make_shared<OpenModel>(std::move(opened));
+  return ReadModel([model](uint32_t file, uint64_t offset, std::span<uint8_t> target) {
+    ReadRequest request;
+    request.file = file;
+    request.offset = offset;
+    request.length = target.size();
+    request.target = target.data();
+    return model->read(request);
+  });
+}
+
 Result<std::unique_ptr<Model>> load_model_file(const std::string& path, ThreadPool& pool,
                                                LoadOptions options) {
   ASSIGN_OR_RETURN(const OpenModel model, OpenModel::open(path));

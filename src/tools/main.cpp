@@ -88,6 +88,33 @@ void add_perplexity(CLI::App& app, Main& m, PerplexityCommand& c) {
   });
 }
 
+void add_compress(CLI::App& app, Main& m, CompressCommand& c) {
+  CLI::App* sub = app.add_subcommand("compress", "A smaller model out of a model and texts");
+  sub->add_option("MODEL", c.model, "Model file (GGUF)")->required();
+  sub->add_option("-o,--output", c.output, "File to write; appears when it is complete")->required();
+  CLI::Option* size = sub->add_option("--size", c.size, "Bytes of the whole file at most");
+  CLI::Option* bits = sub->add_option("--bits", c.bits, "Bits per weight of the whole file at most")
+                          ->check(CLI::Range(1.0, 16.0))
+                          ->excludes(size);
+  sub->add_option("--calibration", c.calibration, "Text files to calibrate on")->required();
+  sub->add_option(
+      "--evaluation", c.evaluation,
+      "Text files to measure quality on; without: the last eighth of the calibration texts, unseen");
+  sub->add_option("--windows", c.windows, "Calibration windows of 512 tokens")->check(CLI::Range(1, 100000));
+  sub->add_option("--held-out", c.held_out, "Evaluation windows of 512 tokens")->check(CLI::Range(1, 100000));
+  sub->add_option("--damp-inputs", c.damp_inputs, "Regularisation of input statistics")
+      ->check(CLI::Range(0.0, 10.0));
+  sub->add_option("--damp-outputs", c.damp_outputs, "Regularisation of gradient statistics")
+      ->check(CLI::Range(0.0, 1000.0));
+  sub->add_option("--seed", c.seed, "Seed of the random numbers")->check(CLI::NonNegativeNumber);
+  sub->add_option("--threads", c.threads, "Threads; 0: all cores")->check(CLI::Range(0, 256));
+  sub->callback([&, size, bits] {
+    if (size->count() + bits->count() == 0) throw CLI::RequiredError("--size or --bits");
+    m.run = [&c] { return run_compress(c); };
+    m.print = print_all;
+  });
+}
+
 void add_inspect(CLI::App& app, Main& m, std::string& file) {
   CLI::App* sub = app.add_subcommand("inspect", "What a model file holds, and whether it can be run");
   sub->add_option("FILE", file, kModelHelp)->required();
@@ -114,11 +141,13 @@ int main(int argc, char** argv) {
   GenerateCommand generate;
   TokenizeCommand tokenize;
   PerplexityCommand perplexity;
+  CompressCommand compress;
   std::string inspected;
   app.add_flag("--json", m.as_json, "One JSON object on stdout");
   add_generate(app, m, generate);
   add_tokenize(app, m, tokenize);
   add_perplexity(app, m, perplexity);
+  add_compress(app, m, compress);
   add_inspect(app, m, inspected);
   try {
     app.parse(argc, argv);

@@ -70,7 +70,8 @@ inline void fuzz_text(std::string_view input, uint8_t choice) {
 // Everything about the vocabulary comes from the input.
 inline void fuzz_vocabulary(std::string_view input, uint8_t choice) {
   TokenizerData data;
-  data.model = "gpt2";
+  static constexpr const char* kModels[] = {"gpt2", "llama", "bert", "gpt2"};
+  data.model = kModels[input.size() % 4];
   data.pre = choice % 11 == 10 ? std::string(take_field(input)) : kind_of(choice);
   const std::string_view text = take_field(input);
   for (int i = 0; i < 200 && !input.empty(); ++i) {
@@ -81,6 +82,20 @@ inline void fuzz_vocabulary(std::string_view input, uint8_t choice) {
       data.tokens.emplace_back(field);
       data.types.push_back(field.empty() ? 1 : static_cast<uint8_t>(field[0]) % 8);
     }
+  }
+  for (size_t i = 0; i < data.tokens.size(); ++i) data.scores.push_back(static_cast<float>(i * 7 % 5));
+  if (data.model == "bert" && choice & 0x10) {
+    for (const char* name : {"[CLS]", "[SEP]", "[UNK]"}) {
+      data.tokens.emplace_back(name);
+      data.types.push_back(static_cast<int32_t>(TokenType::control));
+      data.scores.push_back(0);
+    }
+  }
+  if (data.model == "llama" && choice & 0x10) {
+    data.unknown = static_cast<int32_t>(data.tokens.size());
+    data.tokens.emplace_back("<unk>");
+    data.types.push_back(static_cast<int32_t>(TokenType::unknown));
+    data.scores.push_back(0);
   }
   if (choice & 0x40) data.types.clear();
   data.eos = choice & 0x20 ? static_cast<int32_t>(text.size()) : -1;

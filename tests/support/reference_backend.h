@@ -6,7 +6,9 @@
 #include <vector>
 
 #include "backend/backend.h"
+#include "kernels/reference.h"
 #include "quant/format.h"
+#include "quant/trellis.h"
 
 namespace nutshell::test {
 
@@ -18,14 +20,23 @@ class ReferenceBackend final : public Backend {
     weights_.assign(graph_.weights.size(), {});
     keys_.assign(graph_.kv_layers.size(), {});
     values_.assign(graph_.kv_layers.size(), {});
+    convolved_.assign(graph_.conv_layers.size(), {});
     for (size_t i = 0; i < weights_.size(); ++i)
       weights_[i].resize(static_cast<size_t>(graph_.weights[i].n_rows * graph_.weights[i].n_cols));
     return {};
   }
-  int64_t upload_row_multiple(WeightId) const override { return 1; }
+  int64_t upload_row_multiple(WeightId) const override { return kTrellisRows; }
   Status upload(WeightId id, int64_t row0, int64_t n_rows, std::span<const uint8_t> bytes) override {
     const WeightSpec& w = graph_.weights[static_cast<size_t>(id)];
     std::vector<float> row(static_cast<size_t>(w.n_cols));
+    if (is_trellis(w.dtype)) {
+      for (int64_t r = 0; r < n_rows; ++r) {
+        decode_trellis_row(w.dtype, w.code, bytes.data() + r / 16 * trellis_superrow_bytes(w.dtype, w.n_cols),
+                           static_cast<int>(r % 16), w.n_cols, row.data());
+        std::copy(row.begin(), row.end(), weights_[static_cast<size_t>(id)].begin() + (row0 + r) * w.n_cols);
+      }
+      return {};
+    }
     for (int64_t r = 0; r < n_rows; ++r) {
       decode_row(w.dtype, bytes.data() + r * row_bytes(w.dtype, w.n_cols), w.n_cols, row.data());
       std::copy(row.begin(), row.end(), weights_[static_cast<size_t>(id)].begin() + (row0 + r) * w.n_cols);
@@ -65,6 +76,7 @@ class ReferenceBackend final : public Backend {
             (o.accumulate ? act(o.out)[static_cast<size_t>(t * n + i)] : 0.0) +
             weight(o.table)[static_cast<size_t>(embedded_row(o.by, t) * n + i)] *
                 static_cast<double>(o.scale);
+    if (o.rotation != kNone) act(o.out) = rotated(act(o.out), n, o.rotation, true);
   }
   int64_t embedded_row(EmbedBy by, int64_t t) const {
     if (by == EmbedBy::token) return step_->tokens[static_cast<size_t>(t)];
@@ -87,6 +99,15 @@ class ReferenceBackend final : public Backend {
   void apply(const SoftcapOp& o) {
     for (double& x : act(o.x)) x = static_cast<double>(o.cap) * std::tanh(x / static_cast<double>(o.cap));
   }
+  Doubles rotated(const Doubles& in, int64_t width, int32_t rotation, bool back) const {
+    Doubles out;
+    for (auto row = in.begin(); row != in.end(); row += width) {
+      const Doubles turned = reference::rotate(Doubles(row, row + width),
+                                               graph_.rotations[static_cast<size_t>(rotation)].seed, back);
+      out.insert(out.end(), turned.begin(), turned.end());
+    }
+    return out;
+  }
   void apply(const RmsNormOp& o) {
     const Doubles in = act(o.in);
     for (size_t g = 0; g < in.size(); g += static_cast<size_t>(o.group)) {
@@ -98,14 +119,15 @@ class ReferenceBackend final : public Backend {
     }
   }
   void apply(const LinearOp& o) {
+    const Doubles in = o.rotation == kNone ? act(o.in) : rotated(act(o.in), width(o.in), o.rotation, false);
     for (const LinearOp::Part& p : o.parts) {
       const int64_t n_in = width(o.in), n_out = width(p.out);
       for (int64_t t = 0; t < rows(o.in); ++t)
         for (int64_t r = 0; r < n_out; ++r) {
           double sum = p.bias == kNone ? 0.0 : weight(p.bias)[static_cast<size_t>(r)];
           for (int64_t i = 0; i < n_in; ++i)
-            sum += weight(p.weight)[static_cast<size_t>(r * n_in + i)] *
-                   act(o.in)[static_cast<size_t>(t * n_in + i)];
+            sum +=
+                weight(p.weight)[static_cast<size_t>(r * n_in + i)] * in[static_cast<size_t>(t * n_in + i)];
           double& out = act(p.out)[static_cast<size_t>(t * n_out + r)];
           out = p.accumulate ? out + sum : sum;
         }
@@ -117,7 +139,7 @@ class ReferenceBackend final : public Backend {
     for (int64_t t = 0; t < n_tokens_; ++t)
       for (int64_t h = 0; h < o.n_head; ++h)
         for (int64_t i = 0; i < half; ++i) {
-          double* x = act(o.x).data() + (t * o.n_head + h) * o.head_dim;
+          double* x = act(o.x).data() + (t * o.n_head + h) * o.head_dim + o.offset;
           double& a = o.style == RopeStyle::interleaved ? x[2 * i] : x[i];
           double& b = o.style == RopeStyle::interleaved ? x[2 * i + 1] : x[i + half];
           const double angle = static_cast<double>(step_->n_past + t) * spec.inv_freq[static_cast<size_t>(i)];
@@ -165,13 +187,84 @@ class ReferenceBackend final : public Backend {
   }
   void apply(const GatedActivationOp& o) {
     for (size_t i = 0; i < act(o.out).size(); ++i) {
-      const double g = act(o.gate)[i];
-      const double activated =
-          o.activation == Activation::silu ? g / (1.0 + std::exp(-g))
-          : o.activation == Activation::gelu_tanh
-              ? 0.5 * g * (1.0 + std::tanh(std::sqrt(2.0 / M_PI) * (g + 0.044715 * g * g * g)))
-              : 0.5 * g * (1.0 + std::erf(g / std::sqrt(2.0)));
-      act(o.out)[i] = o.up == kNone ? activated : activated * act(o.up)[i];
+      act(o.out)[i] = gated(o.activation, act(o.gate)[i], o.up == kNone ? 1.0 : act(o.up)[i]);
+    }
+  }
+  static double gated(Activation activation, double g, double u) {
+    if (activation == Activation::silu) return g / (1.0 + std::exp(-g)) * u;
+    if (activation == Activation::gelu_tanh)
+      return 0.5 * g * (1.0 + std::tanh(std::sqrt(2.0 / M_PI) * (g + 0.044715 * g * g * g))) * u;
+    if (activation == Activation::gelu_erf) return 0.5 * g * (1.0 + std::erf(g / std::sqrt(2.0))) * u;
+    g = std::min(g, 7.0);
+    return g / (1.0 + std::exp(-1.702 * g)) * (std::max(-7.0, std::min(u, 7.0)) + 1.0);
+  }
+  void apply(const CopyHeadsOp& o) {
+    for (int64_t t = 0; t < rows(o.in); ++t)
+      for (int64_t h = 0; h < o.n_head; ++h)
+        std::copy_n(act(o.in).begin() + t * width(o.in) + o.in_offset + h * o.in_stride, o.width,
+                    act(o.out).begin() + t * width(o.out) + o.out_offset + h * o.out_stride);
+  }
+  // y[i] = row i of matrix `slice` times x, plus the bias' row.
+  Doubles product(WeightId id, int64_t slice, const double* x, WeightId bias) const {
+    const WeightSpec& w = graph_.weights[static_cast<size_t>(id)];
+    const int64_t n_rows = w.n_rows / w.n_slices;
+    Doubles y(static_cast<size_t>(n_rows));
+    for (int64_t r = 0; r < n_rows; ++r) {
+      double& sum = y[static_cast<size_t>(r)];
+      if (bias != kNone) sum = weight(bias)[static_cast<size_t>(slice * n_rows + r)];
+      for (int64_t i = 0; i < w.n_cols; ++i)
+        sum += weight(id)[static_cast<size_t>((slice * n_rows + r) * w.n_cols + i)] * x[i];
+    }
+    return y;
+  }
+  void apply(const HeadLinearOp& o) {
+    for (int64_t t = 0; t < rows(o.in); ++t)
+      for (int64_t h = 0; h < o.n_head; ++h) {
+        const Doubles y = product(o.weight, h, act(o.in).data() + t * width(o.in) + h * o.in_stride, kNone);
+        std::copy(y.begin(), y.end(), act(o.out).begin() + t * width(o.out) + h * o.out_stride);
+      }
+  }
+  void apply(const ExpertsOp& o) {
+    RouterShape r{o.n_expert,
+                  o.n_used,
+                  static_cast<RouterScores>(o.router.scores),
+                  o.router.normalize,
+                  o.router.scale,
+                  o.router.n_group,
+                  o.router.n_group_used,
+                  o.router.group_best};
+    std::vector<float> bias;
+    if (o.selection_bias != kNone)
+      bias.assign(weight(o.selection_bias).begin(), weight(o.selection_bias).end());
+    for (int64_t t = 0; t < rows(o.in); ++t) {
+      const double* x = act(o.in).data() + t * width(o.in);
+      const auto logits = act(o.logits).begin() + t * o.n_expert;
+      const reference::Routing routing = reference::route(r, Doubles(logits, logits + o.n_expert), bias);
+      for (size_t i = 0; i < routing.experts.size(); ++i) {
+        const int64_t e = routing.experts[i];
+        Doubles gate = product(o.gate, e, x, o.gate_bias);
+        const Doubles up = product(o.up, e, x, o.up_bias);
+        for (size_t f = 0; f < gate.size(); ++f) gate[f] = gated(o.activation, gate[f], up[f]);
+        const Doubles y = product(o.down, e, gate.data(), o.down_bias);
+        for (size_t c = 0; c < y.size(); ++c)
+          act(o.out)[static_cast<size_t>(t * width(o.out)) + c] += routing.weights[i] * y[c];
+      }
+    }
+  }
+  void apply(const ShortConvOp& o) {
+    Doubles& state = convolved_[static_cast<size_t>(o.layer)];
+    state.resize(static_cast<size_t>(step_->n_past * o.width));
+    for (int64_t t = 0; t < n_tokens_; ++t) {
+      const double *b = act(o.in).data() + t * 3 * o.width, *c = b + o.width, *x = c + o.width;
+      for (int64_t i = 0; i < o.width; ++i) state.push_back(b[i] * x[i]);
+      const int64_t position = step_->n_past + t;
+      for (int64_t i = 0; i < o.width; ++i) {
+        double sum = 0;
+        for (int64_t back = 0; back < o.kernel && back <= position; ++back)
+          sum += weight(o.weight)[static_cast<size_t>(i * o.kernel + o.kernel - 1 - back)] *
+                 state[static_cast<size_t>((position - back) * o.width + i)];
+        act(o.out)[static_cast<size_t>(t * o.width + i)] = c[i] * sum;
+      }
     }
   }
   void apply(const AddOp& o) {
@@ -186,7 +279,7 @@ class ReferenceBackend final : public Backend {
   }
 
   Graph graph_;
-  std::vector<Doubles> weights_, acts_, keys_, values_;
+  std::vector<Doubles> weights_, acts_, keys_, values_, convolved_;
   std::vector<float> logits_;
   const Step* step_ = nullptr;
   int64_t n_tokens_ = 0;

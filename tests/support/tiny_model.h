@@ -45,6 +45,16 @@ inline void add_metadata(GgufWriter& w, const std::string& key, const nlohmann::
   }
 }
 
+// n values in blocks as make_model.py's random_mxfp4() makes them.
+inline Bytes tiny_mxfp4(uint64_t seed, uint64_t n) {
+  Bytes bytes;
+  for (uint64_t b = 0; b < n / 32; ++b) {
+    put(bytes, static_cast<uint8_t>(120 + counter_rng(seed ^ 1, b) % 4));
+    for (uint64_t half : {2 * b, 2 * b + 1}) put(bytes, counter_rng(seed, half));
+  }
+  return bytes;
+}
+
 inline void add_tiny_tensor(GgufWriter& w, const nlohmann::json& tensor, uint64_t seed) {
   const std::string name = tensor[0];
   std::vector<uint64_t> dims;  // the golden has rows first, GGUF the contiguous extent
@@ -52,6 +62,10 @@ inline void add_tiny_tensor(GgufWriter& w, const nlohmann::json& tensor, uint64_
   for (auto extent = tensor[1].rbegin(); extent != tensor[1].rend(); ++extent) {
     dims.push_back(extent->get<uint64_t>());
     n *= dims.back();
+  }
+  if (tensor[2] == "MXFP4") {
+    w.add_tensor(name, dims, DType::mxfp4, tiny_mxfp4(fnv1a(name) ^ seed, n));
+    return;
   }
   const float scale = tensor[2], offset = tensor[3];
   Bytes bytes;

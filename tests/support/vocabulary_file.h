@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "engine/tokenizer_data.h"
 #include "model/gguf.h"
 #include "text/tokenizer.h"
 
@@ -44,18 +45,9 @@ inline TokenizerData read_tokenizer(const std::string& path) {
   auto parsed = parse_gguf(prefix, file_bytes);
   REQUIRE_MESSAGE(parsed.ok(), parsed.status().message());
   REQUIRE(parsed->has_value());
-  const GgufFile& file = **parsed;
-  TokenizerData data;
-  data.model = *file.get_string("tokenizer.ggml.model");
-  data.pre = *file.get_string("tokenizer.ggml.pre", "");
-  const GgufStrings tokens = *file.get_strings("tokenizer.ggml.tokens");
-  for (size_t i = 0; i < tokens.size(); ++i) data.tokens.emplace_back(tokens[i]);
-  const GgufStrings merges = *file.get_strings("tokenizer.ggml.merges");
-  for (size_t i = 0; i < merges.size(); ++i) data.merges.emplace_back(merges[i]);
-  const std::vector<int64_t> types = *file.get_i64s("tokenizer.ggml.token_type");
-  data.types.assign(types.begin(), types.end());
-  data.eos = static_cast<int32_t>(*file.get_i64("tokenizer.ggml.eos_token_id", -1));
-  return data;
+  auto data = read_tokenizer_data(**parsed);
+  REQUIRE_MESSAGE(data.ok(), data.status().message());
+  return *data;
 }
 
 }  // namespace nutshell::testing

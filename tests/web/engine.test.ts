@@ -50,6 +50,35 @@ describe('an answer', () => {
     expect(world.lastCore.lastGenerate['ids']).toEqual(ids(prompt));
   });
 
+  test('a thinking model: reasoning goes its own way, and can be switched', async () => {
+    const world = new FakeWorld();
+    const template = "{{ messages[0]['content'] }}{% if enable_thinking is defined and not enable_thinking %}<think>\n\n</think>{% endif %}";
+    world.core = { chatTemplate: template, script: ['<thi', 'nk>\nWell', ', 4', '.\n</th', 'ink>\n\nIt', ' is 4'] };
+    const engine = await world.load();
+    expect(engine.info.thinking).toBe('optional');
+    const thoughts: string[] = [];
+    const tokens: Token[] = [];
+    const options: GenerateOptions = { onReasoning: (piece) => thoughts.push(piece), onToken: (token) => tokens.push(token) };
+    expect(await textOf(engine.chat([{ role: 'user', content: 'Q' }], options))).toBe('It is 4');
+    expect(thoughts.join('')).toBe('Well, 4.');
+    expect(tokens.map(({ text, reasoning = '' }) => reasoning + text).join('')).toBe('Well, 4.It is 4');
+    expect(await textOf(engine.generate('Q'))).toContain('<think>');
+    expect(await engine.renderChat([{ role: 'user', content: 'Q' }], { thinking: false })).toContain('</think>');
+    await textOf(engine.chat([{ role: 'user', content: 'Q' }], { thinking: false }));
+    expect(world.lastCore.lastGenerate['ids']).toEqual(ids('Q<think>\n\n</think>'));
+    expect(world.lastCore.lastGenerate).not.toHaveProperty('thinking');
+  });
+
+  test('an answer cut off while thinking has only reasoning', async () => {
+    const world = new FakeWorld();
+    world.core = { chatTemplate: "{{ messages[0]['content'] }}<think>\n", script: ['Hm', ' </th'] };
+    const engine = await world.load();
+    expect(engine.info.thinking).toBe('always');
+    const thoughts: string[] = [];
+    expect(await textOf(engine.chat([{ role: 'user', content: 'Q' }], { onReasoning: (piece) => thoughts.push(piece) }))).toBe('');
+    expect(thoughts.join('')).toBe('Hm </th');
+  });
+
   test('a second turn reuses the prompt', async () => {
     const engine = await new FakeWorld().load();
     await textOf(engine.chat([{ role: 'user', content: 'Hi' }]));

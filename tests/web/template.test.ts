@@ -1,16 +1,37 @@
 // Chat templates against the strings of the Python reference, and what the wrapper itself refuses.
+import { readFileSync } from 'node:fs';
+import path from 'node:path';
 import golden from '../golden/chat_template/chat_template.json';
 import { ChatTemplate } from '../../web/src/text/template.ts';
-import type { ChatMessage } from '../../web/src/types.ts';
+import type { ChatMessage, GenerateOptions } from '../../web/src/types.ts';
 import { kChatMl } from './support/fake_core.ts';
 
 const chats = new Map(golden.chats.map(({ name, messages }) => [name, messages as ChatMessage[]]));
 
-describe.each(golden.templates)('$name', ({ name, template, tokens }) => {
-  const texts = Object.fromEntries(Object.entries(tokens).filter((entry): entry is [string, string] => Boolean(entry[1])));
+type Options = Pick<GenerateOptions, 'thinking' | 'tools'>;
+type Case = { template: string; chat: string; text?: string; error?: boolean; options?: Options };
+const cases = golden.cases as Case[];
 
-  test.each(golden.cases.filter((entry) => entry.template === name))('$chat', ({ chat, text, error }) => {
-    const render = () => new ChatTemplate(template, texts).render(chats.get(chat)!);
+/** The template in the golden file, or the fetched one it names (scripts/vocab --env prints the folder). */
+function sourceOf({ template, file }: { template?: string; file?: string }): string {
+  if (template !== undefined) return template;
+  const folder = process.env['NUTSHELL_VOCAB_TEMPLATES'];
+  if (!folder) throw new Error('NUTSHELL_VOCAB_TEMPLATES is not set: run scripts/test, or set it as scripts/vocab --env prints it');
+  return readFileSync(path.join(folder, file!), 'utf8');
+}
+
+beforeAll(() => {
+  vi.useFakeTimers({ toFake: ['Date'] }); // some templates ask for today
+  vi.setSystemTime(new Date(`${golden.now}T12:00:00`));
+});
+afterAll(() => void vi.useRealTimers());
+
+describe.each(golden.templates)('$name', (entry) => {
+  const { name, tokens } = entry;
+  const texts = Object.fromEntries(Object.entries(tokens).filter((pair): pair is [string, string] => Boolean(pair[1])));
+
+  test.each(cases.filter(({ template }) => template === name))('$chat $options', ({ chat, text, error, options }) => {
+    const render = () => new ChatTemplate(sourceOf(entry), texts).render(chats.get(chat)!, options);
     if (error) expect(render).toThrow(expect.objectContaining({ code: 'bad_chat_template' }));
     else expect(render()).toBe(text);
   });

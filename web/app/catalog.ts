@@ -10,16 +10,21 @@ export interface Offer {
   storedBytes: number; // equal to `bytes` of a complete copy
   complete: boolean; // on this device, loads without a network
   served: boolean;
+  license: string; // empty: not known
+  memoryBytes: number; // weights, context and work space; 0: not known
 }
 
 interface Served {
+  license: string;
+  memoryBytes: number;
+  terms: string;
   name: string;
   url: string;
   bytes: number;
   sha256?: string;
 }
 
-/** Reads `models.json`: `{default, models: [{name, url, bytes, sha256}]}`; only `url` (or `name`) is needed. */
+/** Reads `models.json`: `{default, models: [{name, url, bytes, memoryBytes, sha256, license, terms}]}`; only `url` (or `name`) is needed. */
 function parseServed(value: unknown, base: string): { models: Served[]; standard: Served | null } {
   const root = (typeof value === 'object' && value !== null ? value : {}) as { models?: unknown; default?: unknown };
   const list: unknown[] = Array.isArray(value) ? value : Array.isArray(root.models) ? root.models : [];
@@ -32,7 +37,9 @@ function parseServed(value: unknown, base: string): { models: Served[]; standard
     const url = new URL(address, base);
     const sha256 = typeof entry?.['sha256'] === 'string' ? { sha256: entry['sha256'] } : {};
     const bytes = Number(entry?.['bytes'] ?? entry?.['size'] ?? 0) || 0;
-    models.push({ name: name ?? decodeURIComponent(url.pathname.split('/').pop() ?? ''), url: url.href, bytes, ...sha256 });
+    const text = (key: string) => (typeof entry?.[key] === 'string' ? entry[key] : '');
+    const about = { license: text('license'), terms: text('terms'), memoryBytes: Number(entry?.['memoryBytes'] ?? 0) || 0 };
+    models.push({ ...about, name: name ?? decodeURIComponent(url.pathname.split('/').pop() ?? ''), url: url.href, bytes, ...sha256 });
   }
   const marked = list.findIndex((item) => (item as { default?: unknown } | null)?.default === true);
   const wanted = typeof root.default === 'string' ? root.default : '';
@@ -73,10 +80,10 @@ export class Catalog {
       const copy = left.get(served.url);
       left.delete(served.url);
       const bytes = served.bytes || (copy?.bytes ?? 0);
-      return { request: requestOf(served), bytes, storedBytes: copy?.storedBytes ?? 0, complete: copy?.complete === true, served: true };
+      return { request: requestOf(served), bytes, storedBytes: copy?.storedBytes ?? 0, complete: copy?.complete === true, served: true, license: served.license, memoryBytes: served.memoryBytes };
     });
     for (const { url, name, bytes, storedBytes, complete } of left.values()) {
-      offers.push({ request: { name: prettyName(name), source: url }, bytes, storedBytes, complete, served: false });
+      offers.push({ request: { name: prettyName(name), source: url }, bytes, storedBytes, complete, served: false, license: '', memoryBytes: 0 });
     }
     return offers.sort((a, b) => Number(b.complete) - Number(a.complete));
   }
@@ -88,6 +95,6 @@ export class Catalog {
   }
 }
 
-function requestOf({ name, url, sha256 }: Served): LoadRequest {
-  return { name: prettyName(name), source: url, ...(sha256 ? { sha256 } : {}) };
+function requestOf({ name, url, sha256, terms }: Served): LoadRequest {
+  return { name: prettyName(name), source: url, ...(sha256 ? { sha256 } : {}), ...(terms ? { terms } : {}) };
 }

@@ -18,13 +18,17 @@ export interface AnswerNote {
 export interface ChatView {
   add(role: 'user' | 'assistant', text: string): void;
   stream(text: string): void; // the whole answer so far
+  think(text: string, done: boolean): void; // the whole reasoning before it so far
   finish(text: string, note: AnswerNote | null): void;
   dropLast(): void;
   clear(): void;
 }
 
+/** The reasoning is kept to be shown again; the model does not see it in later turns. */
+export type Turn = ChatMessage & { reasoning?: string };
+
 export class Conversation {
-  #messages: ChatMessage[] = [];
+  #messages: Turn[] = [];
   #abort: AbortController | null = null;
   #done: Promise<void> = Promise.resolve();
 
@@ -44,8 +48,9 @@ export class Conversation {
     const { messages, completion } = readChat();
     this.#messages = messages;
     this.store.set({ completion });
-    for (const { role, content } of this.#messages) {
+    for (const { role, content, reasoning } of this.#messages) {
       this.view.add(role as 'user' | 'assistant', content);
+      if (reasoning) this.view.think(reasoning, true);
       if (role === 'assistant') this.view.finish(content, null);
     }
   }
@@ -105,10 +110,17 @@ export class Conversation {
     const engine = this.session.engine;
     if (!engine) return;
     let text = '';
+    let reasoning = '';
+    const onReasoning = (piece: string): void => {
+      reasoning += piece;
+      this.view.think(reasoning, false);
+      live.count();
+    };
     const live = new LiveRate((tokensPerSecond) => this.store.set({ tokensPerSecond }));
     const before = engine.timings;
     try {
-      for await (const piece of this.#pieces(engine, abort)) {
+      for await (const piece of this.#pieces(engine, abort, onReasoning)) {
+        if (!text && reasoning) this.view.think(reasoning, true);
         text += piece;
         this.view.stream(text);
         live.count();
@@ -120,14 +132,15 @@ export class Conversation {
         return;
       }
     }
-    this.#messages.push({ role: 'assistant', content: text });
+    if (reasoning) this.view.think(reasoning, true);
+    this.#messages.push({ role: 'assistant', content: text, ...(reasoning ? { reasoning } : {}) });
     const note = noteOf(engine.timings === before ? null : engine.timings, abort.signal.aborted);
     this.view.finish(text, note);
     this.store.set({ tokensPerSecond: note?.tokensPerSecond ?? live.rate });
   }
 
-  #pieces(engine: Engine, abort: AbortController): AsyncIterable<string> {
-    const { system, seed, temperature, topK, topP, minP, repetitionPenalty, maxTokens } = this.settings();
+  #pieces(engine: Engine, abort: AbortController, onReasoning: (text: string) => void): AsyncIterable<string> {
+    const { system, thinking, seed, temperature, topK, topP, minP, repetitionPenalty, maxTokens } = this.settings();
     const options: GenerateOptions = {
       temperature,
       topK,
@@ -137,6 +150,8 @@ export class Conversation {
       maxTokens,
       seed: seed ?? crypto.getRandomValues(new Uint32Array(1))[0] ?? 0,
       signal: abort.signal,
+      onReasoning,
+      ...(engine.info.thinking === 'optional' ? { thinking } : {}),
     };
     if (this.store.state.completion) return engine.generate(this.#messages.map((m) => m.content).join(''), options);
     const head: ChatMessage[] = system.trim() ? [{ role: 'system', content: system }] : [];

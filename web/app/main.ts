@@ -87,13 +87,27 @@ async function newChat(): Promise<void> {
   composer.focus();
 }
 
-/** A file dropped anywhere on the page is opened. */
+/** The files at the top of a dropped folder. */
+async function filesOf(folder: FileSystemDirectoryEntry): Promise<File[]> {
+  const reader = folder.createReader();
+  const files: File[] = [];
+  for (;;) {
+    const entries = await new Promise<FileSystemEntry[]>((resolve, reject) => reader.readEntries(resolve, reject));
+    if (!entries.length) return files;
+    for (const entry of entries) {
+      if (entry.isFile) files.push(await new Promise<File>((resolve, reject) => (entry as FileSystemFileEntry).file(resolve, reject)));
+    }
+  }
+}
+
+/** Files or a folder dropped anywhere on the page are opened as one model. */
 function acceptDrops(): void {
   document.addEventListener('dragover', (event) => event.preventDefault());
   document.addEventListener('drop', (event) => {
     event.preventDefault();
-    const file = event.dataTransfer?.files[0];
-    if (file) models.loadFile(file);
+    const entry = event.dataTransfer?.items[0]?.webkitGetAsEntry();
+    if (entry?.isDirectory) void filesOf(entry as FileSystemDirectoryEntry).then((files) => models.loadFiles(files, entry.name));
+    else models.loadFiles([...(event.dataTransfer?.files ?? [])]);
   });
 }
 

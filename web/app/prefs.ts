@@ -2,10 +2,11 @@
 // Everything lies in localStorage under one prefix. Where storage is denied (private windows) the page works on
 // with values kept in memory and `storageDenied()` says so.
 
-import type { ChatMessage } from '../src/index.ts';
+import type { Turn } from './conversation.ts';
 
 export interface Settings {
   system: string;
+  thinking: boolean; // for models that can answer with or without
   temperature: number;
   topK: number;
   topP: number;
@@ -24,12 +25,13 @@ export interface ModelRef {
 }
 
 export interface SavedChat {
-  messages: ChatMessage[];
+  messages: Turn[];
   completion: boolean;
 }
 
 export const kDefaults: Settings = {
   system: '',
+  thinking: true,
   temperature: 0.5,
   topK: 40,
   topP: 0.9,
@@ -99,6 +101,17 @@ export function readModel(): ModelRef | null {
 
 export function writeModel(model: ModelRef): void {
   write('model', model);
+}
+
+/** The terms of models that were accepted here, as they were worded. */
+export function hasAccepted(terms: string): boolean {
+  const accepted = read<string[]>('terms');
+  return Array.isArray(accepted) && accepted.includes(terms);
+}
+
+export function accept(terms: string): void {
+  const accepted = read<string[]>('terms');
+  write('terms', [...(Array.isArray(accepted) ? accepted : []), terms]);
 }
 
 export function readChat(): SavedChat {

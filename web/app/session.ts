@@ -9,9 +9,10 @@ import type { AppState, Problem, Progress, Store } from './state.ts';
 /** Something that can be loaded: an address (also of a model on this device) or a local file. */
 export interface LoadRequest {
   name: string;
-  source: string | File;
+  source: string | File | File[]; // several files: the parts of a split model, or a folder's
   keep?: boolean; // copy a local file to this device's storage
   sha256?: string;
+  terms?: string; // conditions of use, to be accepted before it is loaded
 }
 
 export function urlRequest(address: string): LoadRequest {
@@ -135,7 +136,7 @@ export class Session {
 }
 
 /** Why a source may not be loaded, if so. What is on this device needs no address that this page may fetch from. */
-async function refusal(source: string | File): Promise<Problem | null> {
+async function refusal(source: LoadRequest['source']): Promise<Problem | null> {
   const problem = typeof source === 'string' ? addressProblem(source) : null;
   if (!problem) return null;
   const here = await listModels().catch(() => []);

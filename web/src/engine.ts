@@ -35,7 +35,7 @@ export class Engine {
   }
 
   /**
-   * The model's answer to `messages`, as pieces of text. The work starts with the first `next()`. Leaving the loop or
+   * The model's answer to `messages`, as pieces of text; what a thinking model says before it goes to `onReasoning`. The work starts with the first `next()`. Leaving the loop or
    * aborting `options.signal` stops the model; the engine stays usable. Throws EngineError: `no_chat_template`,
    * `bad_chat_template`, `context_full`, `aborted` ...
    */
@@ -49,8 +49,8 @@ export class Engine {
   }
 
   /** The prompt that `chat` would give to the model. */
-  async renderChat(messages: ChatMessage[]): Promise<string> {
-    return (await this.client.call('render', { messages })).text;
+  async renderChat(messages: ChatMessage[], options: Pick<GenerateOptions, 'thinking' | 'tools'> = {}): Promise<string> {
+    return (await this.client.call('render', { messages, options })).text;
   }
 
   /** Token ids of a text, nothing added; `special: false` takes special tokens in it as plain text. */
@@ -68,7 +68,7 @@ export class Engine {
   }
 
   private async *run(prompt: Prompt, options: GenerateOptions): AsyncGenerator<string, void, void> {
-    const { onToken, onPrefill, signal, ...rest } = options;
+    const { onToken, onPrefill, onReasoning, signal, ...rest } = options;
     throwIfAborted(signal);
     const stopper = new AbortController();
     const abort = () => stopper.abort(signal?.reason);
@@ -80,6 +80,8 @@ export class Engine {
       try {
         if (event.kind === 'prefill') onPrefill?.(event);
         else if (event.kind === 'token') onToken?.(event.token);
+        const reasoning = event.kind === 'token' ? event.token.reasoning : event.kind === 'text' ? event.reasoning : undefined;
+        if (reasoning) onReasoning?.(reasoning);
       } catch (error) {
         // A callback that throws ends the call with its error, as a throw in the loop would.
         pieces.end(error);
@@ -154,6 +156,9 @@ function startWorker(): WorkerLike {
   return new Worker(new URL('./worker.ts', import.meta.url), { type: 'module', name: 'nutshell' });
 }
 
+/** What a model can be loaded from. Several addresses or files, or a folder, are the files of one model. */
+export type ModelInput = string | URL | Blob | (string | URL | Blob)[] | FileSystemDirectoryHandle;
+
 function sourceOf(model: string | URL | Blob): Source {
   if (model instanceof Blob) return { blob: model, name: model instanceof File ? model.name : 'model.gguf' };
   try {
@@ -163,18 +168,36 @@ function sourceOf(model: string | URL | Blob): Source {
   }
 }
 
+/** Names of files that can belong to a model; a folder holds others too. */
+const kModelFile = /\.(gguf|safetensors|json|jinja|txt|model)$/i;
+
+async function sourcesOf(model: ModelInput): Promise<Source[]> {
+  if (Array.isArray(model)) {
+    const files = model.filter((each) => !(each instanceof File) || kModelFile.test(each.name));
+    if (files.length === 0) throw new EngineError('invalid_argument', 'none of the files belongs to a model');
+    return files.map(sourceOf);
+  }
+  if (typeof model === 'string' || model instanceof URL || model instanceof Blob) return [sourceOf(model)];
+  const files: File[] = [];
+  for await (const entry of (model as unknown as { values(): AsyncIterable<FileSystemHandle> }).values()) {
+    if (entry.kind === 'file' && kModelFile.test(entry.name)) files.push(await (entry as FileSystemFileHandle).getFile());
+  }
+  if (files.length === 0) throw new EngineError('invalid_argument', `the folder ${model.name} holds no model`);
+  return files.map(sourceOf);
+}
+
 /**
- * Loads a model (an address, a File or a Blob) into a new worker and gives its engine. Other engines are not touched, also
+ * Loads a model (an address, a File or a Blob; several of them, or a folder) into a new worker and gives its engine. Other engines are not touched, also
  * not by a failed load. `createWorker` is for tests.
  */
 export async function load(
-  model: string | URL | Blob,
+  model: ModelInput,
   options: LoadOptions = {},
   createWorker: () => WorkerLike = startWorker,
 ): Promise<Engine> {
   const { onProgress, signal, ...rest } = options;
   throwIfAborted(signal);
-  const source = sourceOf(model);
+  const sources = await sourcesOf(model);
   let client: RpcClient;
   try {
     client = new RpcClient(createWorker());
@@ -190,7 +213,7 @@ export async function load(
     const onEvent = onProgress && ((progress: Parameters<typeof onProgress>[0]) => {
       if (!signal?.aborted) onProgress(progress);
     });
-    const info = await client.call('load', { source, ...rest }, { onEvent, signal });
+    const info = await client.call('load', { sources, ...rest }, { onEvent, signal });
     throwIfAborted(signal);
     return new Engine(client, info);
   } catch (error) {
@@ -204,5 +227,5 @@ export async function load(
 
 /** The entry of the package. */
 export const Nutshell = {
-  load: (model: string | URL | Blob, options: LoadOptions = {}): Promise<Engine> => load(model, options),
+  load: (model: ModelInput, options: LoadOptions = {}): Promise<Engine> => load(model, options),
 };

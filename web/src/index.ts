@@ -1,5 +1,5 @@
 // The public surface of the package `nutshell`, nothing else.
-export { Nutshell, type Engine } from './engine.ts';
+export { Nutshell, type Engine, type ModelInput } from './engine.ts';
 export { EngineError, type ErrorCode, type ErrorData } from './errors.ts';
 export { detectCapabilities, type Capabilities } from './platform.ts';
 export { deleteModel, listModels } from './store/shelf.ts';
@@ -11,6 +11,7 @@ export type {
   LoadProgress,
   ModelInfo,
   StoredModel,
+  Thinking,
   Timings,
   Token,
 } from './types.ts';

@@ -3,11 +3,13 @@
 import type { Core, CoreInfo, CoreTimings, GenerateStep } from './core.ts';
 import { EngineError, throwIfAborted, toEngineError } from './errors.ts';
 import { Meter } from './fetch/meter.ts';
-import { openSource, type ModelSource, type Outcome, type SourceDeps } from './fetch/source.ts';
+import { ModelFiles } from './fetch/files.ts';
+import type { Outcome, SourceDeps } from './fetch/source.ts';
 import { decide, type Capabilities, type Decision } from './platform.ts';
-import type { Calls, Prompt } from './rpc/protocol.ts';
+import type { Calls, Prompt, RenderOptions } from './rpc/protocol.ts';
 import type { HandlerContext, Handlers } from './rpc/server.ts';
 import { ChatTemplate } from './text/template.ts';
+import { makeSplitter, type Splitter, thinkingOf } from './text/thinking.ts';
 import type { EngineInfo, Timings } from './types.ts';
 
 export interface SessionDeps extends SourceDeps {
@@ -39,20 +41,20 @@ export class Session implements Handlers {
     // The module starts while the server answers; its failure is reported once it is needed.
     const starting = (this.starting = this.deps.startCore(decision));
     starting.catch(() => undefined);
-    const source = await openSource(request, { signal, meter }, this.deps);
+    const files = await ModelFiles.open(request, { signal, meter }, this.deps);
     let outcome: Outcome;
     try {
       const core = await starting;
-      this.coreInfo = await this.fill(core, source, request, meter, signal);
-      outcome = await source.accept();
+      this.coreInfo = await this.fill(core, files, request, meter, signal);
+      outcome = await files.accept();
       throwIfAborted(signal);
       this.core = core;
     } catch (error) {
       const failure = toEngineError(error);
-      await source.reject(failure);
+      await files.reject(failure);
       throw failure;
     }
-    return this.describe(decision, request.name, source.name, outcome);
+    return this.describe(decision, request.name, files.name, outcome);
   };
 
   run = async (request: Request<'run'>, { signal, emit }: HandlerContext<'run'>): Promise<Calls['run']['reply']> => {
@@ -60,15 +62,16 @@ export class Session implements Handlers {
     if (this.running) throw new EngineError('busy');
     this.running = true;
     try {
-      const { stop, ...options } = request.options;
+      const { stop, thinking, tools, ...options } = request.options;
+      const { ids, splitter } = this.prepare(request.prompt, { thinking, tools });
       core.generateBegin({
         ...options,
         cachePrompt: options.cachePrompt ?? true,
-        ids: this.promptIds(request.prompt),
+        ids,
         stop: typeof stop === 'string' ? [stop] : stop,
         logprobs: request.logprobs,
       });
-      const { finish, end } = await this.pull(core, signal, emit);
+      const { finish, end } = await this.pull(core, signal, emit, splitter);
       const { promptTokens, cachedTokens, prefillMs, tokens, tokenIds, decodeMs } = end;
       const timings = { promptTokens, cachedTokens, prefillMs, tokens, tokenIds, decodeMs, finish };
       return { timings, memoryBytes: core.info().memoryBytes };
@@ -77,8 +80,8 @@ export class Session implements Handlers {
     }
   };
 
-  render = ({ messages }: Request<'render'>): Calls['render']['reply'] => {
-    return { text: this.template().render(messages) };
+  render = ({ messages, options }: Request<'render'>): Calls['render']['reply'] => {
+    return { text: this.template().render(messages, options) };
   };
 
   tokenize = ({ text, special }: Request<'tokenize'>): Calls['tokenize']['reply'] => {
@@ -107,15 +110,24 @@ export class Session implements Handlers {
     return (this.chatTemplate ??= new ChatTemplate(info.chatTemplate, texts));
   }
 
-  /** BOS is put in front iff the file asks for it; a chat template often writes it itself, then it is not doubled. */
-  private promptIds(prompt: Prompt): number[] {
-    if ('ids' in prompt) return prompt.ids;
+  /**
+   * The ids of a prompt and, for a chat, what parts the answer from the reasoning. BOS is put in front iff the file asks for
+   * it; a chat template often writes it itself, then it is not doubled.
+   */
+  private prepare(prompt: Prompt, options: RenderOptions): { ids: number[]; splitter: Splitter | null } {
+    if ('ids' in prompt) return { ids: prompt.ids, splitter: null };
     const { core, info } = this.loaded();
-    const text = 'text' in prompt ? prompt.text : this.template().render(prompt.messages);
+    const chat = 'messages' in prompt;
+    const text = chat ? this.template().render(prompt.messages, options) : prompt.text;
     const ids = core.tokenize(text, true);
     const bos = info.addBos ? info.tokens['bos'] : null;
-    const there = bos && 'messages' in prompt && ids[0] === bos.id;
-    return bos && !there ? [bos.id, ...ids] : ids;
+    const there = bos && chat && ids[0] === bos.id;
+    const idOf = (token: string): number | null => {
+      const found = core.tokenize(token, true);
+      return found.length === 1 ? found[0]! : null;
+    };
+    const splitter = chat ? makeSplitter(info.chatTemplate, text, idOf) : null;
+    return { ids: bos && !there ? [bos.id, ...ids] : ids, splitter };
   }
 
   private describe({ simd, threads }: Decision, wish: string | undefined, file: string, outcome: Outcome): EngineInfo {
@@ -135,6 +147,7 @@ export class Session implements Handlers {
         url: outcome.url,
       },
       hasChatTemplate: Boolean(chatTemplate),
+      thinking: thinkingOf(chatTemplate),
       stored: outcome.stored,
       storageProblem: outcome.problem,
     };
@@ -143,12 +156,12 @@ export class Session implements Handlers {
   /** Gives the core the bytes it asks for until it is ready. The core names the place; bytes are read straight into it. */
   private async fill(
     core: Core,
-    source: ModelSource,
+    files: ModelFiles,
     { contextSize, memoryLimit }: Request<'load'>,
     meter: Meter,
     signal: AbortSignal,
   ): Promise<CoreInfo> {
-    core.loadBegin({ files: [{ name: source.name, bytes: await source.size() }], contextSize, memoryLimit, name: source.name });
+    core.loadBegin({ files: await files.list(), contextSize, memoryLimit, name: files.name });
     for (;;) {
       throwIfAborted(signal);
       const step = core.loadNext();
@@ -156,22 +169,22 @@ export class Session implements Handlers {
       for (let done = 0; done < step.length;) {
         const length = Math.min(kReadBytes, step.length - done);
         // The view stays valid while the bytes are waited for: only a call of the core can grow the heap.
-        await source.read(step.offset + done, core.heap(step.pointer + done, length));
+        await files.read(step.file, step.offset + done, core.heap(step.pointer + done, length));
         done += length;
         await this.deps.breathe();
         throwIfAborted(signal);
       }
       core.loadCommit();
-      if (!source.downloading) meter.update('load', step.doneBytes + step.length, step.totalBytes);
+      if (!files.downloading) meter.update('load', step.doneBytes + step.length, step.totalBytes);
     }
   }
 
   /** Pulls tokens until the core or the signal ends it, and closes the call, so that the core can take the next one. */
-  private async pull(core: Core, signal: AbortSignal, emit: Emit): Promise<{ finish: Timings['finish']; end: CoreTimings }> {
+  private async pull(core: Core, signal: AbortSignal, emit: Emit, splitter: Splitter | null): Promise<{ finish: Timings['finish']; end: CoreTimings }> {
     let finish: Timings['finish'] | null = null;
     try {
       while (!finish) {
-        finish = signal.aborted ? 'abort' : tell(core.generateStep(), emit);
+        finish = signal.aborted ? 'abort' : tell(core.generateStep(), emit, splitter);
         // Between two steps other messages get their turn: an abort, above all.
         if (!finish) await this.deps.breathe();
       }
@@ -179,6 +192,8 @@ export class Session implements Handlers {
       core.generateEnd();
       throw error;
     }
+    const rest = splitter?.flush();
+    if (rest && (rest.text || rest.reasoning)) emit({ kind: 'text', ...rest });
     return { finish, end: core.generateEnd() };
   }
 }
@@ -186,15 +201,16 @@ export class Session implements Handlers {
 type Emit = HandlerContext<'run'>['emit'];
 
 /** Sends what a step brought; gives why the call ends, null if it goes on. */
-function tell(step: GenerateStep, emit: Emit): Timings['finish'] | null {
+function tell(step: GenerateStep, emit: Emit, splitter: Splitter | null): Timings['finish'] | null {
   if (step.state === 'prefill') {
     emit({ kind: 'prefill', doneTokens: step.done, totalTokens: step.total });
     return null;
   }
   if (step.state === 'done') {
-    if (step.text) emit({ kind: 'text', text: step.text });
+    if (step.text) emit({ kind: 'text', ...(splitter?.push(step.text, null) ?? { text: step.text }) });
     return step.finish;
   }
-  emit({ kind: 'token', token: { id: step.id, text: step.text, logprob: step.logprob } });
+  const { text, reasoning } = splitter?.push(step.text, step.id) ?? { text: step.text, reasoning: '' };
+  emit({ kind: 'token', token: { id: step.id, text, logprob: step.logprob, ...(reasoning ? { reasoning } : {}) } });
   return step.finish;
 }

@@ -43,6 +43,9 @@ export interface LoadOptions {
   name?: string;
 }
 
+/** Whether a model thinks before it answers: not, always, or as `GenerateOptions.thinking` says. */
+export type Thinking = 'none' | 'always' | 'optional';
+
 /** Sampling and limits come from the core's own list (src/engine/options.def); what is not given has the core's default. */
 export interface GenerateOptions extends Omit<CoreOptions, 'logprobs'> {
   /** Added to the logits of these token ids. */
@@ -53,6 +56,12 @@ export interface GenerateOptions extends Omit<CoreOptions, 'logprobs'> {
   onToken?: (token: Token) => void;
   /** Called while the prompt is read. */
   onPrefill?: (progress: { doneTokens: number; totalTokens: number }) => void;
+  /** Chat only: whether a model that can do both thinks before it answers (`info.thinking` is `optional`). */
+  thinking?: boolean;
+  /** Chat only: definitions of tools as JSON schema, given to the model's template. */
+  tools?: object[];
+  /** Called with each piece of the model's reasoning, which is not part of the answer. Chat only. */
+  onReasoning?: (text: string) => void;
   signal?: AbortSignal;
 }
 
@@ -60,6 +69,8 @@ export interface GenerateOptions extends Omit<CoreOptions, 'logprobs'> {
 export interface Token {
   id: number;
   text: string;
+  /** The part of the model's reasoning that this token completed; then `text` is nearly always empty. */
+  reasoning?: string;
   /** Natural logarithm of the token's probability before sampling. */
   logprob: number;
 }
@@ -101,6 +112,7 @@ export interface EngineInfo {
   contextSize: number;
   model: ModelInfo;
   hasChatTemplate: boolean;
+  thinking: Thinking;
   /** Whether the model is on the device: the next load needs no network. */
   stored: boolean;
   /** Why it is not stored although it should be; null if stored or not asked for. */

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cstring>
+#include <utility>
 
 #include "base/bytes.h"
 #include "kernels/pack.h"
@@ -21,10 +22,6 @@ Memory take(uint64_t bytes) {
     return nullptr;  // no machine has more than a TiB for us
   auto* p = static_cast<uint8_t*>(std::aligned_alloc(kAlign, static_cast<size_t>(rounded)));
   return Memory(p);
-}
-
-bool is_packed(const WeightSpec& w) {
-  return (w.use & kUseMatrix) && packed_bytes(w.dtype, w.n_rows, w.n_cols).has_value();
 }
 
 // Nothing when the size does not fit 64 bits.
@@ -70,6 +67,11 @@ uint64_t work_bytes(const Graph& graph, const Extents& extents) {
     } else if (const auto* e = std::get_if<EmbedOp>(&op)) {
       work = std::max<uint64_t>(
           work, static_cast<uint64_t>(graph.weights[static_cast<size_t>(e->table)].n_cols) * 4);
+    } else if (const auto* h = std::get_if<HeadLinearOp>(&op)) {
+      work = std::max<uint64_t>(
+          work, static_cast<uint64_t>(graph.weights[static_cast<size_t>(h->weight)].n_cols) * 4);
+    } else if (const auto* x = std::get_if<ExpertsOp>(&op)) {
+      work = std::max<uint64_t>(work, plan_experts(graph, *x, extents.max_tokens).thread);
     }
   }
   return work;
@@ -78,7 +80,18 @@ uint64_t work_bytes(const Graph& graph, const Extents& extents) {
 ScratchPlan plan_scratch(const Graph& graph, const Extents& extents, const Program& program, int n_threads) {
   ScratchPlan p;
   int64_t rope_floats = 0, partial = 0;
+  uint64_t experts = 0, expert_tiles = 0;
   for (const Op& op : graph.ops) {
+    if (const auto* x = std::get_if<ExpertsOp>(&op)) {
+      const ExpertsPlan e = plan_experts(graph, *x, extents.max_tokens);
+      const int64_t widest = std::max(e.n_embd, e.n_ff);
+      p.max_cols = std::max(p.max_cols, widest);
+      experts = std::max(experts, e.shared);
+      expert_tiles = std::max<uint64_t>(
+          expert_tiles, align_up(ActTiles::bytes_needed((widest + 255) / 256 * 256, e.max_pairs)));
+    }
+    if (const auto* h = std::get_if<HeadLinearOp>(&op))
+      p.max_cols = std::max(p.max_cols, graph.weights[static_cast<size_t>(h->weight)].n_cols);
     if (const auto* l = std::get_if<LinearOp>(&op))
       p.max_cols = std::max(p.max_cols, graph.acts[static_cast<size_t>(l->in)].width);
     if (const auto* a = std::get_if<AttentionOp>(&op))
@@ -89,14 +102,15 @@ ScratchPlan plan_scratch(const Graph& graph, const Extents& extents, const Progr
   const int64_t cols = (p.max_cols + 255) / 256 * 256;
   p.acts = 0;
   p.tiles = bytes(program.act_floats);
-  p.rows =
-      p.tiles + (extents.max_tokens > 1 ? align_up(ActTiles::bytes_needed(cols, extents.max_tokens)) : 0);
+  const uint64_t tiles = align_up(ActTiles::bytes_needed(cols, extents.max_tokens));
+  p.rows = p.tiles + (extents.max_tokens > 1 ? std::max(tiles, expert_tiles) : 0);
   // f32 rows made by a source, when a weight of the generic path reads them.
   bool dense = false;
   for (const WeightSpec& w : graph.weights) dense |= (w.use & kUseMatrix) && !is_packed(w);
   p.partials = p.rows + (dense && extents.max_tokens > 1 ? bytes(extents.max_tokens * p.max_cols) : 0);
   p.ropes = p.partials + bytes(partial);
-  p.threads = p.ropes + bytes(rope_floats * extents.max_tokens);
+  p.experts = p.ropes + bytes(rope_floats * extents.max_tokens);
+  p.threads = p.experts + experts;
   p.thread_input = align_up(ActRow::bytes_needed(cols));
   p.thread_work = p.thread_input + bytes(p.max_cols);
   p.thread_bytes = p.thread_work + align_up(work_bytes(graph, extents));
@@ -104,11 +118,57 @@ ScratchPlan plan_scratch(const Graph& graph, const Extents& extents, const Progr
   return p;
 }
 
+std::optional<uint64_t> conv_layer_bytes(const ConvSpec& c, const Extents& e) {
+  const auto rows = static_cast<uint64_t>(kConvRing + e.n_ctx / kConvRing * (c.kernel - 1));
+  return checked_mul(rows, static_cast<uint64_t>(c.width) * sizeof(float));
+}
+
 }  // namespace
 
-PackedMatrix Weight::matrix() const {
-  return {spec.dtype, spec.n_rows, spec.n_cols, memory.get(),
-          static_cast<int64_t>(packed_bytes(spec.dtype, 1, spec.n_cols).value_or(0))};
+// A matrix of a 3-D tensor starts at a superrow: others take the generic path.
+bool is_packed(const WeightSpec& w) {
+  return (is_trellis(w.dtype) || (w.use & kUseMatrix)) &&
+         packed_bytes(w.dtype, w.n_rows, w.n_cols).has_value() &&
+         (w.n_slices == 1 || w.n_rows / w.n_slices % kSuperrow == 0);
+}
+
+ExpertsPlan plan_experts(const Graph& graph, const ExpertsOp& op, int64_t max_tokens) {
+  const auto weight = [&](WeightId id) -> const WeightSpec& {
+    return graph.weights[static_cast<size_t>(id)];
+  };
+  ExpertsPlan p;
+  p.n_embd = weight(op.gate).n_cols;
+  p.n_ff = weight(op.down).n_cols;
+  const int64_t chosen = max_tokens * op.n_used;
+  p.max_pairs = (chosen + (kTileTokens - 1) * std::min(op.n_expert, chosen) + 3) / 4 * 4;
+  const auto place = [](uint64_t& total, int64_t values) {
+    return std::exchange(total, total + align_up(static_cast<uint64_t>(values) * 4));
+  };
+  const bool dense = !is_packed(weight(op.gate)) || !is_packed(weight(op.up));
+  p.ids = place(p.shared, chosen);
+  p.weights = place(p.shared, chosen);
+  p.gate = place(p.shared, p.max_pairs * p.n_ff);
+  p.up = place(p.shared, p.max_pairs * p.n_ff);
+  p.in = place(p.shared, dense ? p.max_pairs * p.n_embd : 0);
+  p.out = place(p.shared, max_tokens * p.n_embd);
+  p.route = place(p.thread, 2 * op.n_expert + 2 * op.n_used);
+  p.starts = place(p.thread, op.n_expert + 1);
+  p.pairs = place(p.thread, p.max_pairs);
+  p.row = place(p.thread, p.n_embd);
+  p.kernel = p.thread;
+  uint64_t kernel = static_cast<uint64_t>(std::max(p.n_embd, p.n_ff)) * 4;
+  for (WeightId id : {op.gate, op.up, op.down})
+    if (is_packed(weight(id)))
+      kernel = std::max<uint64_t>(kernel, matmul_scratch_bytes(weight(id).dtype, weight(id).n_cols));
+  p.thread += align_up(kernel);
+  return p;
+}
+
+PackedMatrix Weight::matrix(int64_t slice) const {
+  const auto superrow = static_cast<int64_t>(packed_bytes(spec.dtype, 1, spec.n_cols).value_or(0));
+  const int64_t rows = slice_rows();
+  return {spec.dtype, rows,      spec.n_cols, memory.get() + slice * (rows / kSuperrow) * superrow,
+          superrow,   &spec.code};
 }
 
 AttentionShape shape_of(const AttentionOp& op) {
@@ -131,7 +191,17 @@ Result<MemoryNeeds> CpuBackend::plan(const Graph& graph, const Extents& extents)
     if (!sum) return too_big("the KV cache");
     needs.kv_bytes = *sum;
   }
+  for (const ConvSpec& c : graph.conv_layers) {
+    const auto bytes = conv_layer_bytes(c, extents);
+    const auto sum = bytes ? checked_add(needs.kv_bytes, align_up(*bytes)) : bytes;
+    if (!sum) return too_big("the state of the convolutions");
+    needs.kv_bytes = *sum;
+  }
   needs.scratch_bytes = plan_scratch(graph, extents, make_program(graph, extents), pool_.n_threads()).total;
+  for (const RotationSpec& r : graph.rotations) {  // signs and the small matrix
+    const int64_t m = rotation_odd(r.width);
+    needs.scratch_bytes += static_cast<uint64_t>(r.width + m * m) * sizeof(float);
+  }
   return needs;
 }
 
@@ -156,10 +226,22 @@ Status CpuBackend::allocate(Graph graph, const Extents& extents) {
     std::memset(kv_memory.back().get(), 0, static_cast<size_t>(bytes));
     kv.push_back(kv_layer_at(kv_memory.back().get(), kv_shape(spec, extents)));
   }
+  std::vector<Memory> conv_memory;
+  std::vector<ConvLayer> conv;
+  for (const ConvSpec& spec : graph.conv_layers) {
+    const uint64_t bytes = conv_layer_bytes(spec, extents).value_or(0);
+    conv_memory.push_back(take(bytes));
+    if (conv_memory.back() == nullptr) return no_memory;
+    std::memset(conv_memory.back().get(), 0, static_cast<size_t>(bytes));
+    auto* ring = reinterpret_cast<float*>(conv_memory.back().get());
+    conv.push_back({ring, ring + kConvRing * spec.width, spec.width, spec.kernel});
+  }
   Program program = make_program(graph, extents);
   const ScratchPlan plan = plan_scratch(graph, extents, program, pool_.n_threads());
   Memory scratch = take(plan.total);
   if (scratch == nullptr) return no_memory;
+  rotations_.clear();
+  for (const RotationSpec& r : graph.rotations) rotations_.push_back(make_rotation(r.width, r.seed));
   graph_ = std::move(graph);
   extents_ = extents;
   program_ = std::move(program);
@@ -167,7 +249,11 @@ Status CpuBackend::allocate(Graph graph, const Extents& extents) {
   weights_ = std::move(weights);
   kv_memory_ = std::move(kv_memory);
   kv_ = std::move(kv);
+  conv_memory_ = std::move(conv_memory);
+  conv_ = std::move(conv);
   scratch_ = std::move(scratch);
+  conv_end_ = 0;
+  conv_from_ = -conv_reach();
   n_outputs_ = 0;
   return {};
 }
@@ -183,7 +269,8 @@ Status CpuBackend::upload(WeightId id, int64_t row0, int64_t n_rows, std::span<c
   Weight& w = weights_[static_cast<size_t>(id)];
   const int64_t in_row = row_bytes(w.spec.dtype, w.spec.n_cols);
   if (row0 < 0 || n_rows < 0 || row0 > w.spec.n_rows || n_rows > w.spec.n_rows - row0 ||
-      bytes.size() != static_cast<uint64_t>(n_rows) * static_cast<uint64_t>(in_row))
+      bytes.size() !=
+          static_cast<uint64_t>(stored_rows(w.spec.dtype, n_rows)) * static_cast<uint64_t>(in_row))
     return {ErrorCode::invalid_argument, "'" + w.spec.name + "': rows " + std::to_string(row0) + " + " +
                                              std::to_string(n_rows) + " of " + std::to_string(w.spec.n_rows) +
                                              " do not fit " + std::to_string(bytes.size()) + " bytes"};
@@ -224,6 +311,18 @@ float* CpuBackend::act(ActId id) const {
          program_.act_offsets[static_cast<size_t>(id)];
 }
 
+int64_t CpuBackend::conv_reach() const {
+  int64_t reach = 0;
+  for (const ConvLayer& c : conv_) reach = std::max(reach, c.kernel - 1);
+  return reach;
+}
+
+int64_t CpuBackend::resume_point(int64_t n_past) const {
+  if (conv_.empty()) return n_past;
+  n_past = std::min(n_past, conv_end_);
+  return n_past - conv_reach() >= conv_from_ ? n_past : n_past / kConvRing * kConvRing;
+}
+
 Status CpuBackend::run(const Step& step) {
   const auto n = static_cast<int64_t>(step.tokens.size());
   const auto n_outputs = static_cast<int64_t>(step.output_rows.size());
@@ -248,8 +347,17 @@ Status CpuBackend::run(const Step& step) {
         return {ErrorCode::invalid_argument,
                 "token " + std::to_string(token) + " of a vocabulary of " + std::to_string(n_vocab)};
   }
+  if (resume_point(step.n_past) != step.n_past)
+    return {ErrorCode::invalid_argument, "a step cannot go on at position " + std::to_string(step.n_past) +
+                                             "; it can at " + std::to_string(resume_point(step.n_past))};
   pool_.run([&](Worker& worker) { Execution(*this, step, worker).run(); });
   n_outputs_ = n_outputs;
+  if (!conv_.empty()) {
+    const int64_t reach = conv_reach();
+    if (step.n_past - reach < conv_from_) conv_from_ = step.n_past - reach;  // from a snapshot
+    conv_end_ = step.n_past + n;
+    conv_from_ = std::max(conv_from_, conv_end_ - kConvRing);
+  }
   return {};
 }
 

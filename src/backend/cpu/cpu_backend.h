@@ -10,6 +10,8 @@
 #include "kernels/dense.h"
 #include "kernels/matmul.h"
 #include "kernels/matvec.h"
+#include "kernels/rotate.h"
+#include "kernels/rows.h"
 
 namespace nutshell::cpu {
 
@@ -24,18 +26,48 @@ struct Weight {
   WeightSpec spec;
   bool packed = false;
   Memory memory;
-  PackedMatrix matrix() const;
-  DenseMatrix dense() const { return {spec.dtype, spec.n_rows, spec.n_cols, memory.get()}; }
+  int64_t slice_rows() const { return spec.n_rows / spec.n_slices; }
+  PackedMatrix matrix(int64_t slice = 0) const;  // of a 3-D tensor
+  DenseMatrix dense(int64_t slice = 0) const {
+    const int64_t rows = slice_rows();
+    return {spec.dtype, rows, spec.n_cols, memory.get() + slice * rows * row_bytes(spec.dtype, spec.n_cols)};
+  }
   const float* vector() const { return reinterpret_cast<const float*>(memory.get()); }
 };
 
 // Offsets into the scratch memory, in bytes.
 struct ScratchPlan {
-  uint64_t acts = 0, tiles = 0, rows = 0, partials = 0, ropes = 0, threads = 0;
+  uint64_t acts = 0, tiles = 0, rows = 0, partials = 0, ropes = 0, experts = 0, threads = 0;
   uint64_t thread_bytes = 0;                                   // per thread, from threads on
   uint64_t thread_act = 0, thread_input = 0, thread_work = 0;  // within a thread's part
   uint64_t total = 0;
   int64_t max_cols = 0;
+};
+
+// Work space of an ExpertsOp. Pairs are (token, expert), expert by expert, each expert's padded to whole
+// tiles.
+struct ExpertsPlan {
+  int64_t n_embd = 0, n_ff = 0;
+  int64_t max_pairs = 0;
+  // Shared, bytes from ScratchPlan::experts on: chosen experts and their weights [token][used]; gate and up
+  // rows [pair][n_ff]; input rows [pair][n_embd] where a weight is not packed; output rows [token][n_embd].
+  uint64_t ids = 0, weights = 0, gate = 0, up = 0, in = 0, out = 0, shared = 0;
+  // Per thread, bytes from thread_work on: scratch of the router; where each expert's pairs begin; pairs; one
+  // output row; scratch of the kernels.
+  uint64_t route = 0, starts = 0, pairs = 0, row = 0, kernel = 0, thread = 0;
+};
+ExpertsPlan plan_experts(const Graph& graph, const ExpertsOp& op, int64_t max_tokens);
+bool is_packed(const WeightSpec& w);
+
+// State of short convolutions, so that a step may go on from any of the last positions and from every
+// multiple of kConvRing before: y of the last kConvRing positions, and of the kernel - 1 positions before
+// each multiple.
+inline constexpr int64_t kConvRing = 32;
+static_assert(kConvRing >= 2 * kMaxConvKernel);
+struct ConvLayer {
+  float* ring = nullptr;       // [position % kConvRing][width]
+  float* snapshots = nullptr;  // [multiple - 1][kernel - 1][width]
+  int64_t width = 0, kernel = 0;
 };
 
 class CpuBackend : public Backend {
@@ -45,6 +77,7 @@ class CpuBackend : public Backend {
   Status allocate(Graph graph, const Extents& extents) override;
   int64_t upload_row_multiple(WeightId weight) const override;
   Status upload(WeightId weight, int64_t row0, int64_t n_rows, std::span<const uint8_t> bytes) override;
+  int64_t resume_point(int64_t n_past) const override;
   Status run(const Step& step) override;
   std::span<const float> logits(int64_t i) const override;
 
@@ -52,6 +85,7 @@ class CpuBackend : public Backend {
   friend class Execution;
   Status upload_packed(Weight& weight, int64_t row0, int64_t n_rows, const uint8_t* bytes);
   float* act(ActId id) const;
+  int64_t conv_reach() const;  // positions a convolution looks back; 0 without any
 
   ThreadPool& pool_;
   const Dot dot_;
@@ -60,8 +94,13 @@ class CpuBackend : public Backend {
   Program program_;
   ScratchPlan plan_;
   std::vector<Weight> weights_;
+  std::vector<Rotation> rotations_;
   std::vector<Memory> kv_memory_;
   std::vector<KvLayer> kv_;
+  std::vector<Memory> conv_memory_;
+  std::vector<ConvLayer> conv_;
+  int64_t conv_end_ = 0;   // positions that the convolutions' state knows
+  int64_t conv_from_ = 0;  // the ring holds [conv_from_, conv_end_)
   Memory scratch_;
   int64_t n_outputs_ = 0;
 };
@@ -91,7 +130,13 @@ class Execution {
   void operator()(const RopeStep& s);
   void operator()(const LinearStep& s);
   void operator()(const AttentionStep& s);
+  void operator()(const CopyHeadsStep& s);
+  void operator()(const HeadLinearStep& s);
+  void operator()(const ExpertsStep& s);
+  void operator()(const ShortConvStep& s);
 
+  struct Experts;  // experts.cpp
+  const float* input_row(const LinearStep& s, int64_t t, float* room) const;
   const float* source_row(const Source& s, int64_t t, float* room) const;
   void linear_one(const LinearStep& s);
   void linear_many(const LinearStep& s, int64_t n);
@@ -112,6 +157,7 @@ class Execution {
   uint8_t* thread_;  // this thread's scratch
 };
 
+Gate gate_of(Activation a);
 AttentionShape shape_of(const AttentionOp& op);  // without sinks: for sizes
 std::unique_ptr<CpuBackend> make_backend(ThreadPool& pool, Dot dot);
 

@@ -6,18 +6,30 @@
 #include "backend/cpu/cpu_backend.h"
 #include "kernels/pack.h"
 #include "kernels/rows.h"
+#include "quant/trellis.h"
 
 namespace nutshell::cpu {
 namespace {
 
-Gate gate_of(Activation a) {
-  return a == Activation::silu ? Gate::silu : a == Activation::gelu_tanh ? Gate::gelu_tanh : Gate::gelu_erf;
-}
 RotaryPairs pairs_of(RopeStyle s) {
   return s == RopeStyle::half ? RotaryPairs::half : RotaryPairs::interleaved;
 }
 
 }  // namespace
+
+Gate gate_of(Activation a) {
+  switch (a) {
+    case Activation::gelu_tanh:
+      return Gate::gelu_tanh;
+    case Activation::gelu_erf:
+      return Gate::gelu_erf;
+    case Activation::swiglu_clamped:
+      return Gate::swiglu_clamped;
+    case Activation::silu:
+      break;
+  }
+  return Gate::silu;
+}
 
 Execution::Execution(const CpuBackend& backend, const Step& step, Worker& worker)
     : b_(backend),
@@ -68,13 +80,18 @@ void Execution::operator()(const EmbedStep& s) {
                                                          : 0;
     float* sum = row(s.op.out, t);
     float* out = s.op.accumulate ? reinterpret_cast<float*>(thread_ + b_.plan_.thread_work) : sum;
-    if (w.packed) {
+    if (is_trellis(w.spec.dtype)) {
+      const PackedMatrix m = w.matrix();
+      decode_trellis_row(m.dtype, *m.code, m.data + token / kSuperrow * m.superrow_bytes,
+                         static_cast<int>(token % kSuperrow), n, out);
+    } else if (w.packed) {
       const PackedMatrix m = w.matrix();
       unpack_row(m.dtype, m.data + token / kSuperrow * m.superrow_bytes, static_cast<int>(token % kSuperrow),
                  n, out);
     } else {
       decode_row(w.spec.dtype, w.memory.get() + token * row_bytes(w.spec.dtype, n), n, out);
     }
+    if (s.op.rotation != kNone) rotate_back(b_.rotations_[static_cast<size_t>(s.op.rotation)], out);
     if (s.op.scale != 1.0f) scale(out, s.op.scale, n, out);
     if (s.op.accumulate) add(sum, out, n, sum);
   }
@@ -124,10 +141,19 @@ void Execution::operator()(const RopeStep& s) {
   const int64_t n_rot = b_.graph_.ropes[static_cast<size_t>(s.op.rope)].n_rot;
   const auto [begin, end] = worker_.share(n_tokens_);
   for (int64_t t = begin; t < end; ++t)
-    rope_row(pairs_of(s.op.style), rope_at(s.op.rope, t), n_rot, s.op.n_head, s.op.head_dim, row(s.op.x, t));
+    rope_row(pairs_of(s.op.style), rope_at(s.op.rope, t), n_rot, s.op.n_head, s.op.head_dim,
+             row(s.op.x, t) + s.op.offset);
 }
 
-// Row t of a linear's input, in place where it exists, else made in room.
+// Row t of a linear's input as its matrices want it.
+const float* Execution::input_row(const LinearStep& s, int64_t t, float* room) const {
+  const float* x = source_row(s.source, t, room);
+  if (s.op.rotation == kNone) return x;
+  rotate_row(b_.rotations_[static_cast<size_t>(s.op.rotation)], x, room);
+  return room;
+}
+
+// Row t of a linear's source, in place where it exists, else made in room.
 const float* Execution::source_row(const Source& s, int64_t t, float* room) const {
   if (s.kind == Source::norm) {
     rms_norm_row(row(s.a, t), vector(s.norm_op.weight), width_of(s.a), s.norm_op.group, s.norm_op.eps, room);
@@ -160,7 +186,7 @@ void Execution::operator()(const LinearStep& s) {
 // Every thread makes and quantises the row for itself and then does its share of the weight rows.
 void Execution::linear_one(const LinearStep& s) {
   auto* room = reinterpret_cast<float*>(thread_ + b_.plan_.thread_input);
-  const float* x = source_row(s.source, 0, room);
+  const float* x = input_row(s, 0, room);
   const int64_t n_cols = width_of(s.op.in);
   int forms = 0;
   for (const LinearOp::Part& p : s.op.parts)
@@ -198,11 +224,11 @@ void Execution::linear_many(const LinearStep& s, int64_t n) {
   }
   auto* room = reinterpret_cast<float*>(thread_ + b_.plan_.thread_input);
   auto* shared = reinterpret_cast<float*>(b_.scratch_.get() + b_.plan_.rows);
-  const bool made = s.source.kind != Source::act;
+  const bool made = s.source.kind != Source::act || s.op.rotation != kNone;
   const ActTiles tiles = ActTiles::at(b_.scratch_.get() + b_.plan_.tiles, n_cols, n);
   const auto [t0, t1] = worker_.share(n);
   for (int64_t t = t0; t < t1; ++t) {
-    const float* x = source_row(s.source, t, dense && made ? shared + t * n_cols : room);
+    const float* x = input_row(s, t, dense && made ? shared + t * n_cols : room);
     if (forms != 0) quantize_to_tiles(x, t, forms, ActRow::at(thread_, n_cols), tiles);
   }
   if (forms != 0 && t1 == n && t0 < t1)

@@ -72,8 +72,21 @@ struct AttentionStep {
   bool leave_partials = false;  // one-token steps leave out to the linear that reads it
 };
 
-using Step_ = std::variant<EmbedStep, NormStep, LayerNormStep, SoftcapStep, AddStep, GateStep, SelectStep,
-                           RopeStep, LinearStep, AttentionStep>;
+struct CopyHeadsStep {
+  CopyHeadsOp op;
+};
+struct HeadLinearStep {
+  HeadLinearOp op;
+};
+struct ExpertsStep {
+  ExpertsOp op;
+};
+struct ShortConvStep {
+  ShortConvOp op;
+};
+
+using Step_ = std::variant<EmbedStep, NormStep, LayerNormStep, SoftcapStep, AddStep, GateStep, SelectStep, RopeStep, LinearStep,
+                           AttentionStep, CopyHeadsStep, HeadLinearStep, ExpertsStep, ShortConvStep>;
 
 struct Program {
   std::vector<Step_> steps;

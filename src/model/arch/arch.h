@@ -11,6 +11,7 @@
 #include "base/result.h"
 #include "model/gguf.h"
 #include "model/graph.h"
+#include "model/hf/hf_def.h"
 #include "model/hparams.h"
 
 namespace nutshell {
@@ -24,6 +25,8 @@ struct ArchDef {
   // Names of host tensors; those that the file lacks are left out.
   std::span<const std::string_view> host_tensors;
   void (*build)(GraphBuilder& g, const HParams& p, const HostTensors& host);
+  // Names in a Hugging Face folder; null: the architecture is read from GGUF only.
+  const HfDef* hf = nullptr;
 };
 
 std::span<const ArchDef* const> all_architectures();

@@ -11,11 +11,23 @@ constexpr std::string_view kHostTensors[] = {kFactors};
 void build(GraphBuilder& g, const HParams& p, const HostTensors& host) {
   const auto factors = host.find(std::string(kFactors));
   const std::span<const float> divisors = factors == host.end() ? std::span<const float>{} : factors->second;
-  build_decoder(g, p, {.rope_style = RopeStyle::interleaved}, make_rope(p.rope, divisors));
+  const RopeStyle style = p.rope_halves ? RopeStyle::half : RopeStyle::interleaved;
+  build_decoder(g, p, {.rope_style = style}, make_rope(p.rope, divisors));
 }
+
+constexpr std::string_view kClasses[] = {"LlamaForCausalLM", "MistralForCausalLM"};
+
+// The folder's q and k are as they were trained: halves of a head turn.
+Status translate(const HfConfig& config, HfModel& out) {
+  out.metadata.add(kRopeHalvesKey, true);
+  return refuse_sliding_window(config, "sliding_window");
+}
+
+constexpr HfDef kHf = {
+    .classes = kClasses, .base = &hf_decoder, .activations = kHfSilu, .translate = &translate};
 
 }  // namespace
 
-extern const ArchDef arch_llama = {"llama", &read_common_hparams, kHostTensors, &build};
+extern const ArchDef arch_llama = {"llama", &read_common_hparams, kHostTensors, &build, &kHf};
 
 }  // namespace nutshell

@@ -9,6 +9,7 @@
 
 #include "backend/cpu/cpu_backend.h"
 #include "kernels/tune.h"
+#include "support/trellis_weights.h"
 #include "unit/backend/reference_runner.h"
 #include "unit/kernels/random_weights.h"
 
@@ -25,13 +26,21 @@ struct Case {
   std::vector<HostWeight> weights;
   uint64_t seed = 1;
 
-  WeightId weight(DType dtype, int64_t n_rows, int64_t n_cols, uint8_t use, double magnitude = 1.0) {
+  WeightId weight(DType dtype, int64_t n_rows, int64_t n_cols, uint8_t use, double magnitude = 1.0,
+                  int64_t n_slices = 1) {
     const auto id = static_cast<WeightId>(graph.weights.size());
-    graph.weights.push_back({"w" + std::to_string(id), dtype, n_rows, n_cols, use});
+    graph.weights.push_back({"w" + std::to_string(id), dtype, n_rows, n_cols, use, n_slices});
     HostWeight w{graph.weights.back(), random_rows(dtype, n_rows, n_cols, seed += 10, magnitude), {}};
     w.values.resize(static_cast<size_t>(n_rows * n_cols));
     decode_row(dtype, w.bytes.data(), n_rows * n_cols, w.values.data());
     weights.push_back(w);
+    return id;
+  }
+  WeightId trellis(DType dtype, int64_t n_rows, int64_t n_cols, uint8_t use) {
+    const TrellisMatrix m = random_trellis(dtype, n_rows, n_cols, seed += 10, 1.0);
+    const auto id = static_cast<WeightId>(graph.weights.size());
+    graph.weights.push_back({"w" + std::to_string(id), dtype, n_rows, n_cols, use, 1, m.code});
+    weights.push_back({graph.weights.back(), m.bytes, m.values});
     return id;
   }
   ActId act(int64_t width, bool per_output = false) {
@@ -68,7 +77,8 @@ void upload_all(Backend& backend, const Case& c) {
     const int64_t in = row_bytes(w.spec.dtype, w.spec.n_cols), chunk = 3 * backend.upload_row_multiple(id);
     for (int64_t r = 0; r < w.spec.n_rows; r += chunk) {
       const int64_t n = std::min(chunk, w.spec.n_rows - r);
-      REQUIRE(backend.upload(id, r, n, {w.bytes.data() + r * in, static_cast<size_t>(n * in)}).ok());
+      const auto bytes = static_cast<size_t>(stored_rows(w.spec.dtype, n) * in);
+      REQUIRE(backend.upload(id, r, n, {w.bytes.data() + r * in, bytes}).ok());
     }
   }
 }
@@ -170,6 +180,33 @@ TEST_CASE("conformance: linear of every format with bias, accumulation and sever
   }
 }
 
+TEST_CASE("conformance: trellis-coded linears and tied tables, rotated and not") {
+  for (const DTypeInfo& info : kTrellisTypes)
+    for (const bool rotated : {false, true}) {
+      Case c;
+      if (rotated) c.graph.rotations = {{96, 5}, {64, 6}};
+      const int32_t r96 = rotated ? 0 : kNone, r64 = rotated ? 1 : kNone;
+      const WeightId tied = c.trellis(info.dtype, kVocab, 96, kUseTable | kUseMatrix);
+      const ActId x = c.act(96), n = c.act(96), gate = c.act(64), up = c.act(64), g = c.act(64);
+      c.graph.ops.push_back(EmbedOp{tied, x, 1.5f, r96});
+      c.graph.ops.push_back(RmsNormOp{x, c.weight(DType::f32, 1, 96, kUseVector), n, 96, 1e-5f});
+      c.graph.ops.push_back(LinearOp{n,
+                                     {{c.trellis(info.dtype, 64, 96, kUseMatrix), kNone, gate, false},
+                                      {c.trellis(info.dtype, 64, 96, kUseMatrix), kNone, up, false}},
+                                     r96});
+      c.graph.ops.push_back(GatedActivationOp{gate, up, g, Activation::silu});
+      c.graph.ops.push_back(LinearOp{g, {{c.trellis(info.dtype, 96, 64, kUseMatrix), kNone, x, true}}, r64});
+      const ActId selected = c.act(96, true), logits = c.act(kVocab, true);
+      c.graph.ops.push_back(SelectRowsOp{x, selected});
+      c.graph.ops.push_back(LinearOp{selected, {{tied, kNone, logits, false}}, r96});
+      c.graph.logits = logits;
+      INFO(info.name << (rotated ? " rotated" : ""));
+      // As the fused norms below: a value may fall on the other side of a rounding of its 8-bit code, here of
+      // one of 64 columns and then of what follows.
+      check(c, {1, 2, 5, 33, 1}, 6e-3);
+    }
+}
+
 TEST_CASE("conformance: norms, gated activations, fused into linears and alone") {
   for (const DType dtype : {DType::q4_1, DType::q8_0, DType::f32}) {
     for (const Activation activation : {Activation::silu, Activation::gelu_tanh}) {
@@ -268,8 +305,8 @@ TEST_CASE("conformance: layer norms, soft caps, added positions and rows, activa
     Case c;
     const ActId x = c.input(70), n = c.act(70), again = c.act(70), a = c.act(70);
     c.graph.ops.push_back(
-        EmbedOp{c.weight(DType::f32, 300, 70, kUseTable), x, 1.0f, EmbedBy::position, true});
-    c.graph.ops.push_back(EmbedOp{c.weight(DType::f16, 2, 70, kUseTable), x, 0.5f, EmbedBy::first_row, true});
+        EmbedOp{c.weight(DType::f32, 300, 70, kUseTable), x, 1.0f, kNone, EmbedBy::position, true});
+    c.graph.ops.push_back(EmbedOp{c.weight(DType::f16, 2, 70, kUseTable), x, 0.5f, kNone, EmbedBy::first_row, true});
     const WeightId w = c.weight(DType::f32, 1, 70, kUseVector), b = c.weight(DType::f32, 1, 70, kUseVector);
     c.graph.ops.push_back(LayerNormOp{x, w, b, n, 1e-5f});
     c.graph.ops.push_back(GatedActivationOp{n, kNone, a, activation});
@@ -298,6 +335,114 @@ TEST_CASE("conformance: attention to the whole step") {
     c.output(y);
     check(c, {n}, 4e-4);
   }
+}
+
+TEST_CASE("conformance: experts of every kind of router, packed and not, with biases") {
+  struct Shape {
+    DType dtype;
+    int64_t n_embd, n_ff, n_expert, n_used;
+    Activation activation;
+    Router router;
+    bool biases, selection_bias;
+  };
+  const Router plain, normalized{Router::Scores::softmax, true, 1.0f},
+      chosen{Router::Scores::softmax_of_chosen, false, 1.0f},
+      grouped{Router::Scores::sigmoid, true, 2.5f, 4, 2, 2},
+      best_group{Router::Scores::softmax, false, 1.5f, 2, 1, 1};
+  const Shape shapes[] = {
+      {DType::f32, 40, 24, 6, 2, Activation::silu, plain, false, false},
+      {DType::q8_0, 64, 96, 8, 3, Activation::silu, normalized, false, false},
+      {DType::q4_0, 96, 64, 5, 4, Activation::swiglu_clamped, chosen, true, false},
+      {DType::mxfp4, 64, 32, 4, 2, Activation::swiglu_clamped, chosen, true, false},
+      {DType::q8_0, 64, 64, 16, 4, Activation::silu, grouped, false, true},
+      {DType::q4_1, 96, 32, 8, 2, Activation::gelu_tanh, best_group, false, false},
+      {DType::q8_0, 64, 40, 3, 1, Activation::silu, plain, false,
+       false},  // 40 rows: down is packed, up is not
+  };
+  for (const Shape& s : shapes) {
+    if (s.n_ff % info_of(s.dtype).block_length != 0) continue;
+    Case c;
+    const ActId x = c.input(s.n_embd), logits = c.input(s.n_expert), out = c.input(s.n_embd);
+    const auto experts = [&](int64_t rows, int64_t cols) {
+      return c.weight(s.dtype, s.n_expert * rows, cols, kUseMatrix, 1.0, s.n_expert);
+    };
+    const auto bias = [&](int64_t rows, int64_t cols, bool has) {
+      return has ? c.weight(DType::f32, rows, cols, kUseVector) : kNone;
+    };
+    const WeightId gate = experts(s.n_ff, s.n_embd), up = experts(s.n_ff, s.n_embd),
+                   down = experts(s.n_embd, s.n_ff);
+    c.graph.ops.push_back(ExpertsOp{x, logits, out, gate, up, down, bias(s.n_expert, s.n_ff, s.biases),
+                                    bias(s.n_expert, s.n_ff, s.biases), bias(s.n_expert, s.n_embd, s.biases),
+                                    bias(1, s.n_expert, s.selection_bias), s.n_expert, s.n_used, s.activation,
+                                    s.router});
+    const ActId y = c.act(s.n_embd);
+    c.graph.ops.push_back(AddOp{out, out, y});
+    c.output(y);
+    INFO(name_of(s.dtype) << ", " << s.n_expert << " experts");
+    // A value may fall on the other side of a rounding of its 8-bit code.
+    check(c, kSteps, s.dtype == DType::f32 ? sum_tolerance(64, 64) : 4e-3);
+  }
+}
+
+TEST_CASE("conformance: one matrix per head, heads copied, rotation from an offset") {
+  for (const DType dtype : {DType::f32, DType::q8_0}) {
+    Case c;
+    const int64_t n_head = 3, nope = 32, rot = 16, rank = 64;
+    const ActId q = c.input(n_head * (nope + rot)), pe = c.input(rot), out = c.act(n_head * (rank + 2 * rot));
+    RopeSpec rope;
+    rope.n_rot = rot;
+    for (int64_t i = 0; i < rot / 2; ++i) rope.inv_freq.push_back(1.0 / static_cast<double>(1 + i));
+    c.graph.ropes.push_back(rope);
+    c.graph.ops.push_back(RopeOp{q, n_head, nope + rot, 0, RopeStyle::interleaved, nope});
+    const WeightId w = c.weight(dtype, n_head * rank, nope, kUseMatrix, 1.0, n_head);
+    c.graph.ops.push_back(HeadLinearOp{q, w, out, n_head, nope + rot, rank + 2 * rot});
+    c.graph.ops.push_back(CopyHeadsOp{q, out, n_head, rot, nope, nope + rot, rank, rank + 2 * rot});
+    c.graph.ops.push_back(CopyHeadsOp{pe, out, n_head, rot, 0, 0, rank + rot, rank + 2 * rot});
+    c.output(out);
+    check(c, kSteps, dtype == DType::f32 ? sum_tolerance(32, 64) : 4e-3);
+  }
+}
+
+TEST_CASE("conformance: short convolutions, and where a step may go on from") {
+  Case c;
+  const ActId in = c.input(3 * 40), out = c.act(40), y = c.act(40);
+  c.graph.conv_layers.push_back({40, 3});
+  c.graph.ops.push_back(ShortConvOp{in, c.weight(DType::f32, 40, 3, kUseVector), out, 0, 40, 3});
+  c.graph.ops.push_back(AddOp{out, out, y});
+  c.output(y);
+  check(c, kSteps, sum_tolerance(8, 64));
+
+  ThreadPool pool(2);
+  const auto backend = make_cpu_backend(pool);
+  REQUIRE(backend->allocate(c.graph, {300, 130, 130}).ok());
+  upload_all(*backend, c);
+  std::vector<int32_t> tokens, rows;
+  // What a position gives when the whole text is computed at once.
+  REQUIRE(backend->run(step_of(tokens, rows, 110, 0)).ok());
+  std::vector<std::vector<float>> wanted;
+  for (int64_t i = 0; i < 110; ++i) wanted.emplace_back(backend->logits(i).begin(), backend->logits(i).end());
+  const auto go_on = [&](int64_t past, int64_t n) {
+    REQUIRE(backend->run(step_of(tokens, rows, n, past)).ok());
+    for (int64_t i = 0; i < n; ++i)
+      REQUIRE(std::memcmp(backend->logits(i).data(), wanted[static_cast<size_t>(past + i)].data(), 40 * 4) ==
+              0);
+  };
+  CHECK(backend->resume_point(300) == 110);
+  CHECK(backend->resume_point(80) == 80);
+  CHECK(backend->resume_point(79) == 64);
+  CHECK(backend->run(step_of(tokens, rows, 1, 79)).code() == ErrorCode::invalid_argument);
+  CHECK(backend->run(step_of(tokens, rows, 1, 111)).code() == ErrorCode::invalid_argument);
+  go_on(80, 3);
+  go_on(82, 1);
+  go_on(64, 1);  // from a snapshot: what lies before 62 is gone from the ring
+  CHECK(backend->resume_point(65) == 65);
+  CHECK(backend->resume_point(64) == 64);
+  CHECK(backend->resume_point(63) == 32);
+  go_on(65, 40);
+  go_on(100, 2);
+  go_on(32, 70);
+  go_on(0, 1);
+  CHECK(backend->resume_point(64) == 1);
 }
 
 TEST_CASE("conformance: long contexts cut into chunks, and rolling back") {

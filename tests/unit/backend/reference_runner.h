@@ -34,12 +34,16 @@ class ReferenceRunner {
   using Rows = std::vector<reference::Row>;
   void apply(const Op& op, const Step& step);
   void attend(const AttentionOp& o, const Step& step);
+  void route_and_mix(const ExpertsOp& o);
+  void convolve(const ShortConvOp& o, const Step& step);
+  reference::Row product(WeightId id, int64_t slice, const reference::Row& x, WeightId bias);
   Rows& at(ActId id) { return acts_[id]; }
 
   const Graph& g_;
   const std::vector<HostWeight>& w_;
   std::map<ActId, Rows> acts_;
   std::vector<Rows> keys_, values_;
+  std::map<int32_t, Rows> convolved_;  // y of every position, by conv layer
 };
 
 }  // namespace nutshell::test

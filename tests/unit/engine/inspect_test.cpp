@@ -2,6 +2,7 @@
 
 #include <doctest/doctest.h>
 
+#include "support/loading.h"
 #include "support/tiny_gguf.h"
 
 using namespace nutshell;
@@ -55,6 +56,15 @@ TEST_CASE("inspect: a file that can be run") {
       json{{"name", "token_embd.weight"}, {"shape", {64, 258}}, {"format", "F32"}, {"bytes", 64 * 258 * 4}});
   CHECK(answer["tokenizer"] == json{{"model", "gpt2"}, {"pre", "smollm"}, {"vocabulary", 258}});
   CHECK(answer["problems"] == json::array());
+  // As much as loading says it takes.
+  ThreadPool pool(1);
+  std::vector<TestFile> files = {{"tiny.gguf", tiny_gguf().build()}};
+  LoadOptions options = load_options(files);
+  options.context_size = 0;
+  Loader loader(pool, options);
+  REQUIRE(feed(loader, files).ok());
+  CHECK(answer["memory"]["total_bytes"] == loader.take()->needs.total());
+  CHECK(answer["memory"]["context"] == 512);
 }
 
 TEST_CASE("inspect: what is not supported is a problem, not a failure") {
@@ -94,6 +104,7 @@ TEST_CASE("inspect: an empty header answers nulls and says what is missing") {
   CHECK(answer["architecture"].is_null());
   CHECK(answer["parameters"] == 0);
   CHECK(answer["bits_per_weight"].is_null());
+  CHECK(answer["memory"].is_null());
   CHECK(answer["tensors"] == json::array());
   CHECK(answer["formats"] == json::object());
   CHECK(answer["tokenizer"] == json{{"model", nullptr}, {"pre", nullptr}, {"vocabulary", 0}});

@@ -78,7 +78,7 @@ TEST_CASE("split models with something wrong are refused and say what") {
   check_refused(files, ErrorCode::truncated, {"tiny-00002-of-00003.gguf"});
   files[1].bytes.clear();
   check_refused(files, ErrorCode::truncated, {"tiny-00002-of-00003.gguf", "empty"});
-  check_refused({}, ErrorCode::invalid_argument, {"no files"});
+  check_refused({}, ErrorCode::missing_part, {"no files"});
 }
 
 TEST_CASE("parts that lie about themselves are refused") {

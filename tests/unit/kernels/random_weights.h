@@ -14,6 +14,15 @@ inline std::vector<uint8_t> random_rows(DType dtype, int64_t n_rows, int64_t n_c
   const DTypeInfo& info = info_of(dtype);
   std::vector<uint8_t> bytes(static_cast<size_t>(n_rows * row_bytes(dtype, n_cols)));
   for (size_t i = 0; i < bytes.size(); ++i) bytes[i] = static_cast<uint8_t>(counter_rng(seed, i));
+  if (is_trellis(dtype)) {  // whole superrows
+    const int64_t one = kTrellisRows * row_bytes(dtype, n_cols);
+    for (int64_t r = 0; r < n_rows; ++r) {
+      const uint16_t d =
+          f32_to_f16(static_cast<float>(0.02 * magnitude) * uniform_pm1(seed + 1, static_cast<uint64_t>(r)));
+      std::memcpy(bytes.data() + r / kTrellisRows * one + 2 * (r % kTrellisRows), &d, 2);
+    }
+    return bytes;
+  }
   const auto n_blocks = static_cast<size_t>(n_rows * n_cols / info.block_length);
   for (size_t b = 0; b < n_blocks; ++b) {
     uint8_t* block = bytes.data() + b * static_cast<size_t>(info.block_bytes);

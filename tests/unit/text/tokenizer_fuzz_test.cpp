@@ -29,6 +29,7 @@ TEST_CASE("tokenizer fuzz target: 6,000 deterministic inputs") {
                                             "  ",
                                             "\xCC\xA3",
                                             "\xFF",
+                                            "\xE2\x96\x81",
                                             "A"};
   for (uint64_t seed = 0; seed < 6000; ++seed) {
     std::string bytes(1, static_cast<char>(counter_rng(seed, 0) >> 16));

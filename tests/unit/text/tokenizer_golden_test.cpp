@@ -91,6 +91,10 @@ TEST_CASE("tokenizer golden: Llama 3") { check_vocabulary("llama-bpe", "NUTSHELL
 TEST_CASE("tokenizer golden: DeepSeek LLM") {
   check_vocabulary("deepseek-llm", "NUTSHELL_VOCAB_DEEPSEEK_LLM");
 }
+TEST_CASE("tokenizer golden: DeepSeek Coder") {
+  check_vocabulary("deepseek-coder", "NUTSHELL_VOCAB_DEEPSEEK_CODER");
+}
+TEST_CASE("tokenizer golden: Qwen 3.5") { check_vocabulary("qwen35", "NUTSHELL_VOCAB_QWEN35"); }
 
 TEST_CASE("pre-tokenizer golden: pieces equal Hugging Face's") {
   const json golden = read_golden("splits.json");

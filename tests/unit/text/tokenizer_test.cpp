@@ -104,6 +104,17 @@ TEST_CASE("bpe: what ends a generation") {
   for (const int32_t id : {plain, other, int32_t{'a'}, -1, 9999}) CHECK(!t->is_end(id));
 }
 
+TEST_CASE("bpe: in the harmony format <|end|> ends a channel, not the turn") {
+  SmallVocabulary v;
+  const int32_t end = v.add("<|end|>", TokenType::control);
+  v.data.eot = end;
+  CHECK(make(v)->is_end(end));
+  const int32_t back = v.add("<|return|>", TokenType::control), call = v.add("<|call|>", TokenType::control);
+  CHECK(!make(v)->is_end(end));
+  CHECK(make(v)->is_end(back));
+  CHECK(make(v)->is_end(call));
+}
+
 TEST_CASE("bpe: every sequence of bytes comes back, for every pre-tokenizer") {
   const std::string bad[] = {"\x80",
                              "\xFF\xFE",

@@ -24,12 +24,13 @@ const kEos = { id: 2, text: '<|im_end|>' };
 
 export class FakeCore implements CoreModule {
   wasmMemory = { buffer: new ArrayBuffer(1 << 16) };
-  /** What was committed, in order of the file: the tests compare it with what the server gave. */
+  /** What was committed, file after file: the tests compare it with what the server gave. */
   readonly loaded: number[] = [];
   readonly calls: string[] = [];
   lastGenerate: Record<string, unknown> = {};
   threads = 0;
-  private fileBytes = 0;
+  /** Names and sizes of the files it was told of. */
+  files: { name: string; bytes: number }[] = [];
   private pending = 0;
   private step = -1;
   private prefilled = 0;
@@ -48,7 +49,7 @@ export class FakeCore implements CoreModule {
   version = () => this.answer('version', () => ({ version: '0' }));
 
   loadBegin = (json: string) => this.answer('loadBegin', () => {
-    this.fileBytes = (JSON.parse(json) as { files: { bytes: number }[] }).files[0]!.bytes;
+    this.files = (JSON.parse(json) as { files: { name: string; bytes: number }[] }).files;
     return {};
   });
 
@@ -56,11 +57,14 @@ export class FakeCore implements CoreModule {
     const done = this.loaded.length;
     const { failAt, chunkBytes = 1000 } = this.options;
     if (failAt && done >= failAt.bytes) return { error: failAt.error };
-    if (done === this.fileBytes) return { state: 'ready', info: this.describe() };
-    this.pending = Math.min(chunkBytes, this.fileBytes - done);
+    let offset = done;
+    let file = 0;
+    while (file < this.files.length && offset >= this.files[file]!.bytes) offset -= this.files[file++]!.bytes;
+    if (file === this.files.length) return { state: 'ready', info: this.describe() };
+    this.pending = Math.min(chunkBytes, this.files[file]!.bytes - offset);
     // The heap moves between chunks, as a growing memory does: stale views would lose the bytes.
     this.wasmMemory = { buffer: new ArrayBuffer(1 << 16) };
-    return { state: 'read', file: 0, offset: done, length: this.pending, pointer: 64, doneBytes: done, totalBytes: this.fileBytes };
+    return { state: 'read', file, offset, length: this.pending, pointer: 64, doneBytes: done, totalBytes: this.files.reduce((sum, file) => sum + file.bytes, 0) };
   });
 
   loadCommit = () => this.answer('loadCommit', () => {
@@ -117,7 +121,7 @@ export class FakeCore implements CoreModule {
   private describe() {
     const { chatTemplate = kChatMl, addBos = false } = this.options;
     return {
-      model: { name: 'fake', architecture: 'llama', parameters: 7, bytes: this.fileBytes, contextLength: 2048 },
+      model: { name: 'fake', architecture: 'llama', parameters: 7, bytes: this.files.reduce((sum, file) => sum + file.bytes, 0), contextLength: 2048 },
       contextSize: 512, memoryBytes: 1000 + this.calls.length, chatTemplate, tokens: { bos: kBos, eos: kEos, eot: null }, addBos,
     };
   }

@@ -4,6 +4,8 @@ export interface FakeServer {
   /** Every request that came, its Range header or 'all'. */
   readonly requests: string[];
   file: Uint8Array;
+  /** Further files by the last part of their address. */
+  others: Map<string, Uint8Array>;
   etag: string | null;
   lastModified: string | null;
   status: number;
@@ -52,9 +54,10 @@ function body(server: FakeServer, bytes: Uint8Array, signal: AbortSignal | null 
 
 export function fakeServer(file: Uint8Array): FakeServer {
   const server: FakeServer = {
-    requests: [], file, etag: '"v1"', lastModified: null, status: 200, contentType: 'application/octet-stream', ranges: true,
+    requests: [], file, others: new Map(), etag: '"v1"', lastModified: null, status: 200, contentType: 'application/octet-stream', ranges: true,
     tellLength: true, breakAfter: [], hangAfter: Infinity, offline: false, chunkBytes: 700,
-    async fetch(_url, init) {
+    async fetch(url, init) {
+      const file = server.others.get(decodeURIComponent(url.split('/').pop()!)) ?? server.file;
       const asked = new Headers(init.headers);
       server.requests.push(asked.get('range') ?? 'all');
       await Promise.resolve();
@@ -68,13 +71,13 @@ export function fakeServer(file: Uint8Array): FakeServer {
       const condition = asked.get('if-range');
       const same = condition === null || condition === server.etag || condition === server.lastModified;
       if (!asked.has('range') || !server.ranges || !same) {
-        if (server.tellLength) headers.set('content-length', String(server.file.length));
-        return new Response(body(server, server.file, init.signal), { status: 200, headers });
+        if (server.tellLength) headers.set('content-length', String(file.length));
+        return new Response(body(server, file, init.signal), { status: 200, headers });
       }
-      if (from >= server.file.length) return new Response(null, { status: 416, headers });
-      headers.set('content-length', String(server.file.length - from));
-      headers.set('content-range', `bytes ${from}-${server.file.length - 1}/${server.file.length}`);
-      return new Response(body(server, server.file.subarray(from), init.signal), { status: 206, headers });
+      if (from >= file.length) return new Response(null, { status: 416, headers });
+      headers.set('content-length', String(file.length - from));
+      headers.set('content-range', `bytes ${from}-${file.length - 1}/${file.length}`);
+      return new Response(body(server, file.subarray(from), init.signal), { status: 206, headers });
     },
   };
   return server;

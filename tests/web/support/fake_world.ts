@@ -1,7 +1,7 @@
 // A whole browser for one test: a server, a device's storage, fake cores and a worker whose messages are cloned and arrive
 // later, as the real ones do. `load` is the package's own load with that worker.
 import { Core } from '../../../web/src/core.ts';
-import { load, type Engine } from '../../../web/src/engine.ts';
+import { load, type Engine, type ModelInput } from '../../../web/src/engine.ts';
 import type { Capabilities, Decision } from '../../../web/src/platform.ts';
 import type { WorkerLike } from '../../../web/src/rpc/client.ts';
 import type { ToWorker } from '../../../web/src/rpc/protocol.ts';
@@ -58,7 +58,7 @@ export class FakeWorld {
   stallMs = 9000;
   private readonly locks = new Map<string, Promise<void>>();
 
-  load(model: string | Blob = kUrl, options: LoadOptions = {}): Promise<Engine> {
+  load(model: ModelInput = kUrl, options: LoadOptions = {}): Promise<Engine> {
     return load(model, options, () => this.startWorker());
   }
 

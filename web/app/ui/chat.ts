@@ -8,7 +8,7 @@ import { MarkdownView } from './markdown.ts';
 
 interface Item {
   element: HTMLElement;
-  answer?: { view: MarkdownView; root: HTMLElement; foot: HTMLElement };
+  answer?: { view: MarkdownView; root: HTMLElement; foot: HTMLElement; thoughts?: Thoughts };
 }
 
 export class ChatList implements ChatView {
@@ -17,6 +17,7 @@ export class ChatList implements ChatView {
   readonly #jump = byId('jump');
   #items: Item[] = [];
   #pending: string | null = null;
+  #thought: { text: string; done: boolean } | null = null;
   #follow = true;
   /** There is one button for it, under the last answer. */
   readonly #again: HTMLButtonElement;
@@ -48,6 +49,13 @@ export class ChatList implements ChatView {
     if (first) requestAnimationFrame(() => this.#flush());
   }
 
+  think(text: string, done: boolean): void {
+    const first = this.#thought === null;
+    this.#thought = { text, done };
+    if (done) this.#flushThought();
+    else if (first) requestAnimationFrame(() => this.#flushThought());
+  }
+
   finish(text: string, note: AnswerNote | null): void {
     this.#pending = text;
     this.#flush();
@@ -60,11 +68,13 @@ export class ChatList implements ChatView {
 
   dropLast(): void {
     this.#pending = null;
+    this.#thought = null;
     this.#items.pop()?.element.remove();
   }
 
   clear(): void {
     this.#pending = null;
+    this.#thought = null;
     this.#items = [];
     this.#log.replaceChildren();
     delete document.body.dataset.chat;
@@ -82,6 +92,21 @@ export class ChatList implements ChatView {
     this.#pending = null;
     if (text === null) return;
     this.#items.at(-1)?.answer?.view.update(text);
+    this.toEnd();
+  }
+
+  /** The reasoning stands folded above its answer; the first piece of it makes the place. */
+  #flushThought(): void {
+    const thought = this.#thought;
+    this.#thought = null;
+    const answer = this.#items.at(-1)?.answer;
+    if (!thought || !answer) return;
+    if (!answer.thoughts) {
+      answer.thoughts = makeThoughts();
+      answer.root.before(answer.thoughts.element);
+    }
+    answer.thoughts.summary.textContent = thought.done ? 'Thoughts' : 'Thinking …';
+    answer.thoughts.text.textContent = thought.text;
     this.toEnd();
   }
 
@@ -108,6 +133,18 @@ export class ChatList implements ChatView {
     if (note?.cachedTokens) words.push(`${note.cachedTokens} reused`);
     return [copy, this.#again, h('span', { class: 'note' }, words.join(' · '))];
   }
+}
+
+interface Thoughts {
+  element: HTMLDetailsElement;
+  summary: HTMLElement;
+  text: HTMLElement;
+}
+
+function makeThoughts(): Thoughts {
+  const summary = h('summary', {}, '');
+  const text = h('div', { class: 'thoughts-text' });
+  return { element: h('details', { class: 'thoughts', 'data-testid': 'thoughts' }, summary, text), summary, text };
 }
 
 function userItem(text: string): Item {

@@ -58,11 +58,15 @@ export class SettingsDialog {
     const theme = h('select', { id: 'set-theme', class: 'field', onchange: () => this.#change({ theme: theme.value as Settings['theme'] }) },
       ...(['auto', 'light', 'dark'] as const).map((value) => h('option', { value }, { auto: 'As the system', light: 'Light', dark: 'Dark' }[value])));
     theme.value = this.#settings.theme;
+    const thinking = h('select', { id: 'set-thinking', class: 'field', onchange: () => this.#change({ thinking: thinking.value === 'on' }) },
+      h('option', { value: 'on' }, 'Think first'), h('option', { value: 'off' }, 'Answer at once'));
+    thinking.value = this.#settings.thinking ? 'on' : 'off';
     const reset = h('button', { type: 'button', class: 'button quiet', onclick: () => (this.#change({ ...kDefaults, theme: this.#settings.theme }), this.#fill()) }, 'Standard values');
     this.#dialog.replaceChildren(
       h('div', { class: 'row drawer-head' }, h('h2', { id: 'settings-title' }, 'Settings'), iconButton('close', 'Close', () => this.#dialog.close())),
       labelled('set-system', 'System prompt', 'What the model is told before the chat', system),
       h('div', { class: 'grid' }, ...kFields.map((field) => this.#number(field))),
+      labelled('set-thinking', 'Thinking', 'For models that can do both', thinking),
       labelled('set-theme', 'Appearance', '', theme),
       h('div', { class: 'row' }, reset, h('span', { class: 'hint' }, 'Kept on this device only.')),
     );

@@ -2,9 +2,9 @@
 // A source also knows what becomes of the bytes afterwards: `accept` makes a good file complete (nothing is before), and
 // `reject` removes what the engine refused and keeps what can still be of use.
 import { EngineError, toEngineError, type ErrorCode, type ErrorData } from '../errors.ts';
-import type { LoadRequest } from '../rpc/protocol.ts';
+import type { Source } from '../rpc/protocol.ts';
 import { BlobReader } from '../store/blob.ts';
-import { newRecord, type ByteReader, type ModelRecord, type ModelStore } from '../store/store.ts';
+import { newRecord, type ByteReader, type Membership, type ModelRecord, type ModelStore } from '../store/store.ts';
 import { canResume } from './http.ts';
 import { Download, type DownloadDeps } from './download.ts';
 import type { Meter } from './meter.ts';
@@ -17,8 +17,20 @@ export interface Outcome {
   problem: ErrorData | null;
 }
 
+/** One file to open. `place`: under which name a local file is stored. */
+export interface SourceRequest {
+  source: Source;
+  name: string;
+  place: string;
+  keep: boolean;
+  store?: boolean;
+  sha256?: string;
+}
+
 export interface ModelSource {
   readonly name: string;
+  /** Address it is or would be stored under. */
+  readonly url: string;
   /** Whether bytes still arrive over the network (their progress is told by the download). */
   readonly downloading: boolean;
   /** Size of the file; waits for the end of a download whose length is not told. */
@@ -26,7 +38,7 @@ export interface ModelSource {
   /** Fills `target`; waits until the bytes have arrived. */
   read(offset: number, target: Uint8Array): Promise<void> | void;
   /** The engine took the model: waits for what is still to come, checks it and makes it complete. */
-  accept(): Promise<Outcome>;
+  accept(member: Membership): Promise<Outcome>;
   /** The load failed with `error`: ends what runs, closes and removes or keeps. Never throws. */
   reject(error: EngineError): Promise<void>;
 }
@@ -42,7 +54,7 @@ export interface SourceDeps extends DownloadDeps {
 
 export interface SourceContext {
   signal: AbortSignal;
-  meter: Meter;
+  meter: Pick<Meter, 'update'>;
 }
 
 /** The codes that say "this file is no good", as opposed to "not here", "not now" or "not enough". */
@@ -57,10 +69,9 @@ const kSpareBytes = 16 << 20;
 const kStoredScheme = 'stored:';
 
 /** The source of a load request. Errors: everything that can be wrong before the first byte reaches the engine. */
-export async function openSource(request: LoadRequest, context: SourceContext, deps: SourceDeps): Promise<ModelSource> {
-  const { source } = request;
-  if ('blob' in source) return openBlob(source.blob, request.name ?? source.name, request.keep === true, context, deps);
-  const name = request.name ?? nameOf(source.url);
+export async function openSource(request: SourceRequest, context: SourceContext, deps: SourceDeps): Promise<ModelSource> {
+  const { source, name } = request;
+  if ('blob' in source) return openBlob(source.blob, request, context, deps);
   const storable = /^https?:/.test(source.url) && request.store !== false;
   let store: ModelStore | null = null;
   let problem: EngineError | null = null;
@@ -90,8 +101,13 @@ export async function openSource(request: LoadRequest, context: SourceContext, d
   }
 }
 
+/** The name of the file itself. */
+export function fileName(source: Source): string {
+  return 'blob' in source ? source.name : nameOf(source.url);
+}
+
 function nameOf(url: string): string {
-  const last = url.startsWith(kStoredScheme) ? url.slice(kStoredScheme.length) : url.replace(/[?#].*$/, '').split('/').pop()!;
+  const last = (url.startsWith(kStoredScheme) ? url.slice(kStoredScheme.length).split('%2F') : url.replace(/[?#].*$/, '').split('/')).pop()!;
   try {
     return decodeURIComponent(last) || url;
   } catch {
@@ -114,12 +130,13 @@ async function openStored(store: ModelStore, url: string, sha256: string | undef
 function storedSource(store: ModelStore, record: ModelRecord, reader: ByteReader, deps: SourceDeps): ModelSource {
   return {
     name: record.name,
+    url: record.url,
     downloading: false,
     size: () => Promise.resolve(reader.size),
     read: (offset, target) => reader.read(offset, target),
-    async accept() {
+    async accept(member) {
       reader.close();
-      record.lastUsed = deps.now();
+      Object.assign(record, member, { lastUsed: deps.now() });
       // Only the order of the list depends on it.
       await store.save(record).catch(() => undefined);
       return { url: record.url, stored: true, problem: null };
@@ -144,7 +161,7 @@ async function usableRecord(store: ModelStore, url: string, name: string): Promi
 async function startDownload(
   store: ModelStore | null,
   record: ModelRecord,
-  request: LoadRequest,
+  request: SourceRequest,
   { signal, meter }: SourceContext,
   deps: SourceDeps,
   noStore: EngineError | null,
@@ -184,6 +201,7 @@ function downloadSource(
 ): ModelSource {
   return {
     name: record.name,
+    url: record.url,
     get downloading() {
       return download.running;
     },
@@ -195,10 +213,10 @@ function downloadSource(
       await download.waitFor(offset + target.length);
       await download.file.read(offset, target);
     },
-    async accept() {
+    async accept(member) {
       await download.done;
       const { store, file } = download;
-      Object.assign(record, { bytes: file.size, complete: true, lastUsed: deps.now() } satisfies Partial<ModelRecord>);
+      Object.assign(record, member, { bytes: file.size, complete: true, lastUsed: deps.now() } satisfies Partial<ModelRecord>);
       await download.save();
       file.close();
       release();
@@ -223,30 +241,32 @@ function downloadSource(
   };
 }
 
-async function openBlob(
-  blob: Blob,
-  name: string,
-  keep: boolean,
-  context: SourceContext,
-  deps: SourceDeps,
-): Promise<ModelSource> {
+async function openBlob(blob: Blob, { name, place, keep }: SourceRequest, context: SourceContext, deps: SourceDeps): Promise<ModelSource> {
   const reader = new BlobReader(blob);
   const head = new Uint8Array(Math.min(kSniffBytes, blob.size));
   await reader.read(0, head);
   sniff(head, name, blob.type);
   return {
     name,
+    url: `${kStoredScheme}${encodeURIComponent(place)}`,
     downloading: false,
     size: () => Promise.resolve(blob.size),
     read: (offset, target) => reader.read(offset, target),
-    accept: async () => (keep ? keepBlob(blob, name, context, deps) : { url: null, stored: false, problem: null }),
+    accept: async (member) => (keep ? keepBlob(blob, name, place, member, context, deps) : { url: null, stored: false, problem: null }),
     reject: () => Promise.resolve(),
   };
 }
 
 /** Copies a file that was loaded to the device's store. What fails is a problem to tell, not the end of the load. */
-async function keepBlob(blob: Blob, name: string, { signal, meter }: SourceContext, deps: SourceDeps): Promise<Outcome> {
-  const record = newRecord(`${kStoredScheme}${encodeURIComponent(name)}`, name);
+async function keepBlob(
+  blob: Blob,
+  name: string,
+  place: string,
+  member: Membership,
+  { signal, meter }: SourceContext,
+  deps: SourceDeps,
+): Promise<Outcome> {
+  const record = newRecord(`${kStoredScheme}${encodeURIComponent(place)}`, name);
   let store: ModelStore | null = null;
   try {
     store = await deps.openStore();
@@ -268,7 +288,7 @@ async function keepBlob(blob: Blob, name: string, { signal, meter }: SourceConte
     } finally {
       file.close();
     }
-    Object.assign(record, { bytes: blob.size, receivedBytes: blob.size, complete: true, lastUsed: deps.now() });
+    Object.assign(record, member, { bytes: blob.size, receivedBytes: blob.size, complete: true, lastUsed: deps.now() });
     await store.save(record);
     return { url: record.url, stored: true, problem: null };
   } catch (error) {

@@ -7,14 +7,18 @@ import type { ChatMessage, EngineInfo, GenerateOptions, LoadOptions, LoadProgres
 export type Source = { url: string } | { blob: Blob; name: string };
 
 export interface LoadRequest extends Omit<LoadOptions, 'onProgress' | 'signal'> {
-  source: Source;
+  /** The files of the model: one, the parts of a split one, or those of a folder. */
+  sources: Source[];
 }
 
 export type Prompt = { messages: ChatMessage[] } | { text: string } | { ids: number[] };
 
+/** What a chat template is told besides the messages. */
+export type RenderOptions = Pick<GenerateOptions, 'thinking' | 'tools'>;
+
 export interface RunRequest {
   prompt: Prompt;
-  options: Omit<GenerateOptions, 'onToken' | 'onPrefill' | 'signal'>;
+  options: Omit<GenerateOptions, 'onToken' | 'onPrefill' | 'onReasoning' | 'signal'>;
   /** Whether token events shall carry the log-probability. */
   logprobs: boolean;
 }
@@ -22,12 +26,12 @@ export interface RunRequest {
 export type RunEvent =
   | { kind: 'prefill'; doneTokens: number; totalTokens: number }
   | { kind: 'token'; token: Token }
-  | { kind: 'text'; text: string };
+  | { kind: 'text'; text: string; reasoning?: string };
 
 export interface Calls {
   load: { request: LoadRequest; reply: EngineInfo; event: LoadProgress };
   run: { request: RunRequest; reply: { timings: Timings; memoryBytes: number }; event: RunEvent };
-  render: { request: { messages: ChatMessage[] }; reply: { text: string }; event: never };
+  render: { request: { messages: ChatMessage[]; options?: RenderOptions }; reply: { text: string }; event: never };
   tokenize: { request: { text: string; special: boolean }; reply: { ids: number[] }; event: never };
   /** Frees what the worker holds and ends its threads, so that it can be terminated at once. */
   close: { request: Record<string, never>; reply: Record<string, never>; event: never };

@@ -20,7 +20,14 @@ export interface ModelRecord {
   /** Hex, where it was checked. */
   sha256: string | null;
   lastUsed: number;
+  /** Of the first of several files of one model: the addresses of all, itself included. */
+  parts?: string[];
+  /** Of the others: the address of the first. */
+  partOf?: string;
 }
+
+/** What ties the files of one model together. */
+export type Membership = Pick<ModelRecord, 'parts' | 'partOf'>;
 
 /** Bytes of a model that can be read at any place. */
 export interface ByteReader {

@@ -2,7 +2,7 @@
 // turns the result into tokens (special tokens in it are recognised, as in every engine that does this).
 import { Template } from '@huggingface/jinja';
 import { EngineError } from '../errors.ts';
-import type { ChatMessage } from '../types.ts';
+import type { ChatMessage, GenerateOptions } from '../types.ts';
 
 /** Texts of the model's special tokens as templates name them: `bos_token`, `eos_token` ... */
 export type SpecialTexts = Record<string, string>;
@@ -21,8 +21,12 @@ export class ChatTemplate {
     }
   }
 
-  /** The prompt for an answer of the assistant. A template refuses messages (roles out of order) by `bad_chat_template`. */
-  render(messages: ChatMessage[]): string {
+  /**
+   * The prompt for an answer of the assistant. Families name the switch for thinking differently: `enable_thinking` (Qwen3,
+   * SmolLM3) or `thinking` (DeepSeek V3.1, Granite); both are set. A template refuses messages (roles out of
+   * order) by `bad_chat_template`.
+   */
+  render(messages: ChatMessage[], { thinking, tools }: Pick<GenerateOptions, 'thinking' | 'tools'> = {}): string {
     if (!messages.length) throw new EngineError('invalid_argument', 'a chat needs at least one message');
     messages.forEach(({ role, content }, index) => {
       if (typeof role !== 'string' || typeof content !== 'string') {
@@ -33,6 +37,8 @@ export class ChatTemplate {
       return this.template.render({
         messages,
         add_generation_prompt: true,
+        ...(thinking === undefined ? {} : { enable_thinking: thinking, thinking }),
+        ...(tools?.length ? { tools } : {}),
         ...this.tokens,
       });
     } catch (cause) {

@@ -1,0 +1,111 @@
+#include "compress/calibrate.h"
+
+#include "base/rng.h"
+#include "compress/items.h"
+
+namespace nutshell::compress {
+namespace {
+
+class Gatherer : public GradientObserver {
+ public:
+  Gatherer(const Graph& graph, Statistics& s, ThreadPool& pool) : graph_(graph), s_(s), pool_(pool) {}
+
+  std::vector<float> head_weight;  // per token: sum over the vocabulary of p (1 - p)
+
+  void on_linear(const LinearOp& op, const Matrix& x, std::span<const Matrix> gradients) override {
+    if (op.parts[0].out == graph_.logits) {
+      grow(s_.head_inputs, x.cols());
+      add_gram(pool_, x, head_weight, s_.head_inputs);
+      return;
+    }
+    // A token's weight: half as much as any other's, half by the size of its gradient, each part counting
+    // alike.
+    Eigen::VectorXf weight = Eigen::VectorXf::Zero(x.rows());
+    const WeightId first = op.parts[0].weight;
+    for (size_t p = 0; p < gradients.size(); ++p) {
+      const auto id = static_cast<size_t>(op.parts[p].weight);
+      s_.input_of[id] = first;
+      grow(s_.outputs[id], gradients[p].cols());
+      add_gram(pool_, gradients[p], {}, s_.outputs[id]);
+      const Eigen::VectorXf size = gradients[p].rowwise().squaredNorm();
+      const float mean = std::max(size.mean(), 1e-30f);
+      weight.array() += (0.5f + 0.5f * size.array() / mean) / static_cast<float>(gradients.size());
+    }
+    grow(s_.inputs[static_cast<size_t>(first)], x.cols());
+    add_gram(pool_, x, {weight.data(), static_cast<size_t>(weight.size())},
+             s_.inputs[static_cast<size_t>(first)]);
+  }
+
+  void on_embed(const EmbedOp&, std::span<const int32_t>, const Matrix& gradient) override {
+    grow(s_.embed_gradients, gradient.cols());
+    add_gram(pool_, gradient, {}, s_.embed_gradients);
+  }
+
+ private:
+  static void grow(Matrix& m, int64_t n) {
+    if (m.size() == 0) m = Matrix::Zero(n, n);
+  }
+  const Graph& graph_;
+  Statistics& s_;
+  ThreadPool& pool_;
+};
+
+// logits become the gradient of -log p(sampled token): p - one-hot. Fills the head's moments.
+void sample_gradient(Matrix& p, uint64_t seed, uint64_t first_index, Statistics& s,
+                     std::vector<float>& head_weight, ThreadPool& pool) {
+  softmax_rows(pool, p);
+  constexpr int64_t kTile = 1024;
+  for_items(pool, (p.cols() + kTile - 1) / kTile, [&](int64_t i) {
+    for (int64_t v = i * kTile; v < std::min(p.cols(), (i + 1) * kTile); ++v) {
+      float sum = 0, squares = 0;
+      for (int64_t t = 0; t < p.rows(); ++t) {
+        sum += p(t, v);
+        squares += p(t, v) * p(t, v);
+      }
+      s.token_shares[static_cast<size_t>(v)] += sum;
+      s.head_rows[static_cast<size_t>(v)] += sum - squares;
+    }
+  });
+  head_weight.resize(static_cast<size_t>(p.rows()));
+  for_items(pool, p.rows(), [&](int64_t t) {
+    head_weight[static_cast<size_t>(t)] = 1.0f - p.row(t).squaredNorm();
+    double left = uniform_01(seed, first_index + static_cast<uint64_t>(t));
+    int64_t v = 0;
+    while (v + 1 < p.cols() && (left -= static_cast<double>(p(t, v))) > 0) ++v;
+    p(t, v) -= 1.0f;
+  });
+}
+
+}  // namespace
+
+Statistics gather_statistics(const Graph& graph, const std::vector<Matrix>& weights,
+                             const std::vector<std::span<const int32_t>>& windows, uint64_t seed,
+                             ThreadPool& pool, const std::function<void(int64_t)>& progress) {
+  Statistics s;
+  const auto n_vocab = static_cast<size_t>(graph.acts[static_cast<size_t>(graph.logits)].width);
+  s.inputs.resize(graph.weights.size());
+  s.outputs.resize(graph.weights.size());
+  s.input_of.assign(graph.weights.size(), kNone);
+  s.head_rows.assign(n_vocab, 0);
+  s.token_shares.assign(n_vocab, 0);
+  Gatherer gatherer(graph, s, pool);
+  FloatRun run(graph, weights, pool);
+  for (size_t i = 0; i < windows.size(); ++i) {
+    run.forward(windows[i], true);
+    Matrix gradient = std::move(run.logits());
+    sample_gradient(gradient, seed, static_cast<uint64_t>(s.n_tokens), s, gatherer.head_weight, pool);
+    run.backward(std::move(gradient), gatherer);
+    s.n_tokens += static_cast<int64_t>(windows[i].size());
+    if (progress) progress(static_cast<int64_t>(i) + 1);
+  }
+  const float by = 1.0f / static_cast<float>(std::max<int64_t>(1, s.n_tokens));
+  for (Matrix& m : s.inputs) m *= by;
+  for (Matrix& m : s.outputs) m *= by;
+  s.head_inputs *= by;
+  s.embed_gradients *= by;
+  for (float& v : s.head_rows) v *= by;
+  for (float& v : s.token_shares) v *= by;
+  return s;
+}
+
+}  // namespace nutshell::compress

@@ -1,0 +1,35 @@
+// What the weights' errors cost: second moments of inputs and of gradients, from the model run on calibration
+// text. L5. Gradients are of the log-likelihood of tokens sampled from the model itself, so their second
+// moment is the Fisher information: KL(model || changed model) = 1/2 e^T F e for a small change e of the
+// weights.
+#pragma once
+
+#include <functional>
+#include <span>
+#include <vector>
+
+#include "compress/float_run.h"
+
+namespace nutshell::compress {
+
+struct Statistics {
+  int64_t n_tokens = 0;
+  // By WeightId. inputs: [n_in, n_in], mean of x x^T over tokens weighted by the gradient (shared by the
+  // parts of an op: input_of says whose it is); outputs: [n_out, n_out], mean of g g^T.
+  std::vector<Matrix> inputs, outputs;
+  std::vector<WeightId> input_of;
+  // The head: a row's gradient has the exact second moment p (1 - p). The table: rows are used as often as
+  // the model thinks them likely (smoother than counting).
+  Matrix head_inputs;               // sum over vocabulary and mean over tokens
+  std::vector<float> head_rows;     // mean of p (1 - p)
+  Matrix embed_gradients;           // mean of g g^T at the embedding's output
+  std::vector<float> token_shares;  // mean of p
+};
+
+// windows: each at most what the model was trained for. progress(windows done). Precondition:
+// FloatRun::check(graph).
+Statistics gather_statistics(const Graph& graph, const std::vector<Matrix>& weights,
+                             const std::vector<std::span<const int32_t>>& windows, uint64_t seed,
+                             ThreadPool& pool, const std::function<void(int64_t)>& progress);
+
+}  // namespace nutshell::compress

@@ -1,0 +1,23 @@
+// Quality of coded weights while they are still in the compressor's hands, with 8-bit activations as at run
+// time. L5.
+#pragma once
+
+#include <span>
+#include <vector>
+
+#include "compress/float_run.h"
+#include "engine/quality.h"
+
+namespace nutshell::compress {
+
+struct Comparison {
+  double perplexity_before = 0, perplexity_after = 0, mean_kl = 0, top1_agreement = 0;
+  int64_t scored = 0;
+};
+
+// coded[i]: weight i is in the code, so its input is rotated before it is rounded to 8 bits.
+Comparison compare(const Graph& graph, const std::vector<Matrix>& before, const std::vector<Matrix>& after,
+                   const std::vector<bool>& coded, uint64_t rotation_seed,
+                   const std::vector<std::span<const int32_t>>& windows, ThreadPool& pool);
+
+}  // namespace nutshell::compress

@@ -1,0 +1,325 @@
+#include "compress/float_run.h"
+
+#include <cmath>
+#include <type_traits>
+
+#include "compress/items.h"
+
+namespace nutshell::compress {
+namespace {
+
+constexpr int64_t kTile =
+    96;  // outputs per item: large enough for Eigen's blocking, the same for any thread count
+
+int64_t tiles_of(int64_t n) { return (n + kTile - 1) / kTile; }
+
+float activate(Activation a, float x) {
+  if (a == Activation::silu) return x / (1.0f + std::exp(-x));
+  return 0.5f * x * (1.0f + std::tanh(0.7978845608f * (x + 0.044715f * x * x * x)));
+}
+
+float activate_slope(Activation a, float x) {
+  if (a == Activation::silu) {
+    const float s = 1.0f / (1.0f + std::exp(-x));
+    return s * (1.0f + x * (1.0f - s));
+  }
+  const float u = 0.7978845608f * (x + 0.044715f * x * x * x), t = std::tanh(u);
+  return 0.5f * (1.0f + t) + 0.5f * x * (1.0f - t * t) * 0.7978845608f * (1.0f + 3.0f * 0.044715f * x * x);
+}
+
+// Probabilities of one head: rows are queries, columns keys. slope: of the softcap, for the way back.
+Matrix attention_weights(const AttentionOp& op, const Eigen::Ref<const Matrix, 0, Eigen::OuterStride<>>& q,
+                         const Eigen::Ref<const Matrix, 0, Eigen::OuterStride<>>& k, Matrix* slope) {
+  Matrix p = (q * k.transpose()) * op.scale;
+  if (op.softcap > 0) {
+    p = (p.array() / op.softcap).tanh().matrix();
+    if (slope != nullptr) *slope = (1.0f - p.array().square()).matrix();
+    p *= op.softcap;
+  }
+  for (int64_t t = 0; t < p.rows(); ++t) {
+    const int64_t first = op.window > 0 ? std::max<int64_t>(0, t - op.window + 1) : 0;
+    auto seen = p.row(t).segment(first, t + 1 - first).array();
+    seen = (seen - seen.maxCoeff()).exp();
+    seen /= seen.sum();
+    p.row(t).head(first).setZero();
+    p.row(t).tail(p.cols() - t - 1).setZero();
+  }
+  return p;
+}
+
+template <typename T>
+concept Known = std::is_same_v<T, EmbedOp> || std::is_same_v<T, RmsNormOp> || std::is_same_v<T, LinearOp> ||
+    std::is_same_v<T, RopeOp> || std::is_same_v<T, AttentionOp> || std::is_same_v<T, GatedActivationOp> ||
+    std::is_same_v<T, AddOp> || std::is_same_v<T, SelectRowsOp>;
+
+}  // namespace
+
+void multiply_transposed(ThreadPool& pool, const Matrix& x, const Matrix& w, bool accumulate, Matrix& y) {
+  for_items(pool, tiles_of(w.rows()), [&](int64_t i) {
+    const int64_t at = i * kTile, n = std::min(kTile, w.rows() - at);
+    if (accumulate) {
+      y.middleCols(at, n).noalias() += x * w.middleRows(at, n).transpose();
+    } else {
+      y.middleCols(at, n).noalias() = x * w.middleRows(at, n).transpose();
+    }
+  });
+}
+
+void add_gram(ThreadPool& pool, const Matrix& x, std::span<const float> weight, Matrix& h) {
+  Matrix scaled;
+  if (!weight.empty()) scaled = Eigen::Map<const Eigen::VectorXf>(weight.data(), x.rows()).asDiagonal() * x;
+  const Matrix& left = weight.empty() ? x : scaled;
+  for_items(pool, tiles_of(x.cols()), [&](int64_t i) {
+    const int64_t at = i * kTile, n = std::min(kTile, x.cols() - at);
+    h.block(at, 0, n, at + n).noalias() += left.middleCols(at, n).transpose() * x.leftCols(at + n);
+  });
+  h.triangularView<Eigen::StrictlyUpper>() = h.transpose();
+}
+
+void softmax_rows(ThreadPool& pool, Matrix& x) {
+  for_items(pool, x.rows(), [&](int64_t t) {
+    auto row = x.row(t).array();
+    row = (row - row.maxCoeff()).exp();
+    row /= row.sum();
+  });
+}
+
+Status FloatRun::check(const Graph& graph) {
+  for (const Op& op : graph.ops)
+    if (const auto* attention = std::get_if<AttentionOp>(&op);
+        !std::visit([]<typename T>(const T&) { return Known<T>; }, op) ||
+        (attention != nullptr && attention->sinks != kNone))
+      return {ErrorCode::unsupported_architecture,
+              "compressing with calibration does not know an operation of this architecture yet"};
+  return {};
+}
+
+void FloatRun::forward(std::span<const int32_t> tokens, bool keep, const InputHook& hook) {
+  tokens_ = tokens;
+  keep_ = keep;
+  hook_ = &hook;
+  kept_.assign(graph_.ops.size(), {});
+  for (Shared& a : acts_) a.reset();
+  for (size_t i = 0; i < graph_.ops.size(); ++i)
+    std::visit(
+        [&]<typename T>(const T& op) {
+          if constexpr (Known<T>) step(op, kept_[i]);
+        },
+        graph_.ops[i]);
+}
+
+void FloatRun::backward(Matrix gradient, GradientObserver& observer) {
+  observer_ = &observer;
+  gradients_.assign(graph_.acts.size(), {});
+  gradients_[static_cast<size_t>(graph_.logits)] = std::move(gradient);
+  for (size_t i = graph_.ops.size(); i-- > 0;) {
+    std::visit(
+        [&]<typename T>(const T& op) {
+          if constexpr (Known<T>) back(op, kept_[i]);
+        },
+        graph_.ops[i]);
+    kept_[i] = {};
+  }
+}
+
+FloatRun::Shared FloatRun::fresh(ActId id) const {
+  return std::make_shared<Matrix>(static_cast<int64_t>(tokens_.size()),
+                                  graph_.acts[static_cast<size_t>(id)].width);
+}
+
+Matrix& FloatRun::writable(ActId id) {
+  if (act(id).use_count() > 1) act(id) = std::make_shared<Matrix>(*act(id));
+  return *act(id);
+}
+
+Matrix FloatRun::take(ActId id) {
+  Matrix& g = gradients_[static_cast<size_t>(id)];
+  if (g.size() == 0)
+    return Matrix::Zero(static_cast<int64_t>(tokens_.size()), graph_.acts[static_cast<size_t>(id)].width);
+  return std::move(g);
+}
+
+void FloatRun::add_gradient(ActId id, Matrix g) {
+  Matrix& to = gradients_[static_cast<size_t>(id)];
+  if (to.size() == 0) {
+    to = std::move(g);
+  } else {
+    to += g;
+  }
+}
+
+void FloatRun::step(const EmbedOp& op, Kept&) {
+  Shared out = fresh(op.out);
+  for (size_t t = 0; t < tokens_.size(); ++t)
+    out->row(static_cast<int64_t>(t)) = weight(op.table).row(tokens_[t]) * op.scale;
+  act(op.out) = std::move(out);
+}
+
+void FloatRun::back(const EmbedOp& op, Kept&) {
+  Matrix g = take(op.out);
+  if (op.scale != 1.0f) g *= op.scale;
+  observer_->on_embed(op, tokens_, g);
+}
+
+void FloatRun::step(const RmsNormOp& op, Kept& kept) {
+  Shared in = act(op.in), out = fresh(op.out);
+  for_items(pool_, in->rows(), [&](int64_t t) {
+    for (int64_t g = 0; g < in->cols(); g += op.group) {
+      const auto x = in->row(t).segment(g, op.group);
+      const float by = 1.0f / std::sqrt(x.squaredNorm() / static_cast<float>(op.group) + op.eps);
+      out->row(t).segment(g, op.group) = (x.array() * by * weight(op.weight).row(0).array()).matrix();
+    }
+  });
+  if (keep_) kept.a = std::move(in);
+  act(op.out) = std::move(out);
+}
+
+void FloatRun::back(const RmsNormOp& op, Kept& kept) {
+  const Matrix gy = take(op.out);
+  Matrix& x = *kept.a;  // becomes x / rms; nobody needs it after this
+  Matrix normalised(x.rows(), x.cols()), gx(x.rows(), x.cols());
+  for_items(pool_, x.rows(), [&](int64_t t) {
+    for (int64_t g = 0; g < x.cols(); g += op.group) {
+      const auto in = x.row(t).segment(g, op.group);
+      const float by = 1.0f / std::sqrt(in.squaredNorm() / static_cast<float>(op.group) + op.eps);
+      auto n = normalised.row(t).segment(g, op.group);
+      n = in * by;
+      const Vector gw = gy.row(t).segment(g, op.group).cwiseProduct(weight(op.weight).row(0));
+      gx.row(t).segment(g, op.group) = by * (gw - n * (gw.dot(n) / static_cast<float>(op.group)));
+    }
+  });
+  observer_->on_norm(op, normalised, gy);
+  add_gradient(op.in, std::move(gx));
+}
+
+void FloatRun::step(const LinearOp& op, Kept& kept) {
+  Shared in = act(op.in);
+  if (*hook_) {
+    in = std::make_shared<Matrix>(*in);
+    (*hook_)(op, *in);
+  }
+  for (const LinearOp::Part& part : op.parts) {
+    if (!part.accumulate) act(part.out) = fresh(part.out);
+    Matrix& y = part.accumulate ? writable(part.out) : *act(part.out);
+    multiply_transposed(pool_, *in, weight(part.weight), part.accumulate, y);
+    if (part.bias != kNone) y.rowwise() += weight(part.bias).row(0);
+  }
+  if (keep_) kept.a = std::move(in);
+}
+
+void FloatRun::back(const LinearOp& op, Kept& kept) {
+  std::vector<Matrix> gradients;
+  Matrix gx = Matrix::Zero(kept.a->rows(), kept.a->cols());
+  for (const LinearOp::Part& part : op.parts) {
+    gradients.push_back(part.accumulate ? gradients_[static_cast<size_t>(part.out)] : take(part.out));
+    const Matrix &gy = gradients.back(), &w = weight(part.weight);
+    for_items(pool_, tiles_of(w.cols()), [&](int64_t i) {
+      const int64_t at = i * kTile, n = std::min(kTile, w.cols() - at);
+      gx.middleCols(at, n).noalias() += gy * w.middleCols(at, n);
+    });
+  }
+  observer_->on_linear(op, *kept.a, gradients);
+  add_gradient(op.in, std::move(gx));
+}
+
+void FloatRun::rotate(const RopeOp& op, Matrix& x, bool backwards) const {
+  const RopeSpec& spec = graph_.ropes[static_cast<size_t>(op.rope)];
+  const int64_t half = spec.n_rot / 2;
+  for_items(pool_, x.rows(), [&](int64_t t) {
+    for (int64_t i = 0; i < half; ++i) {
+      const double angle = static_cast<double>(t) * spec.inv_freq[static_cast<size_t>(i)];
+      const float c = static_cast<float>(std::cos(angle)) * spec.magnitude;
+      const float s = static_cast<float>(backwards ? -std::sin(angle) : std::sin(angle)) * spec.magnitude;
+      const int64_t a = op.style == RopeStyle::half ? i : 2 * i;
+      const int64_t b = op.style == RopeStyle::half ? i + half : 2 * i + 1;
+      for (int64_t h = 0; h < op.n_head; ++h) {
+        float* v = x.row(t).data() + h * op.head_dim;
+        const float first = v[a], second = v[b];
+        v[a] = first * c - second * s;
+        v[b] = first * s + second * c;
+      }
+    }
+  });
+}
+
+void FloatRun::step(const RopeOp& op, Kept&) { rotate(op, writable(op.x), false); }
+
+void FloatRun::back(const RopeOp& op, Kept&) {
+  Matrix g = take(op.x);
+  rotate(op, g, true);
+  add_gradient(op.x, std::move(g));
+}
+
+void FloatRun::step(const AttentionOp& op, Kept& kept) {
+  Shared q = act(op.q), k = act(op.k), v = act(op.v), out = fresh(op.out);
+  const int64_t hd = op.head_dim, vd = op.head_dim_v, group = op.n_head / op.n_head_kv;
+  for_items(pool_, op.n_head, [&](int64_t h) {
+    const int64_t j = h / group;
+    const Matrix p = attention_weights(op, q->middleCols(h * hd, hd), k->middleCols(j * hd, hd), nullptr);
+    out->middleCols(h * vd, vd).noalias() = p * v->middleCols(j * vd, vd);
+  });
+  if (keep_) kept = {std::move(q), std::move(k), std::move(v)};
+  act(op.out) = std::move(out);
+}
+
+void FloatRun::back(const AttentionOp& op, Kept& kept) {
+  const Matrix go = take(op.out), &q = *kept.a, &k = *kept.b, &v = *kept.c;
+  Matrix gq(q.rows(), q.cols()), gk = Matrix::Zero(k.rows(), k.cols()), gv = Matrix::Zero(v.rows(), v.cols());
+  const int64_t hd = op.head_dim, vd = op.head_dim_v, group = op.n_head / op.n_head_kv;
+  for_items(pool_, op.n_head_kv, [&](int64_t j) {
+    for (int64_t h = j * group; h < (j + 1) * group; ++h) {
+      Matrix slope;
+      const Matrix p = attention_weights(op, q.middleCols(h * hd, hd), k.middleCols(j * hd, hd), &slope);
+      gv.middleCols(j * vd, vd).noalias() += p.transpose() * go.middleCols(h * vd, vd);
+      Matrix gs = go.middleCols(h * vd, vd) * v.middleCols(j * vd, vd).transpose();
+      const Eigen::VectorXf mean = gs.cwiseProduct(p).rowwise().sum();
+      gs.colwise() -= mean;
+      gs = gs.cwiseProduct(p) * op.scale;
+      if (op.softcap > 0) gs = gs.cwiseProduct(slope);
+      gq.middleCols(h * hd, hd).noalias() = gs * k.middleCols(j * hd, hd);
+      gk.middleCols(j * hd, hd).noalias() += gs.transpose() * q.middleCols(h * hd, hd);
+    }
+  });
+  add_gradient(op.q, std::move(gq));
+  add_gradient(op.k, std::move(gk));
+  add_gradient(op.v, std::move(gv));
+}
+
+void FloatRun::step(const GatedActivationOp& op, Kept& kept) {
+  Shared gate = act(op.gate), up = act(op.up), out = fresh(op.out);
+  for_items(pool_, gate->rows(), [&](int64_t t) {
+    for (int64_t i = 0; i < gate->cols(); ++i)
+      (*out)(t, i) = activate(op.activation, (*gate)(t, i)) * (*up)(t, i);
+  });
+  if (keep_) kept = {std::move(gate), std::move(up), {}};
+  act(op.out) = std::move(out);
+}
+
+void FloatRun::back(const GatedActivationOp& op, Kept& kept) {
+  const Matrix go = take(op.out), &gate = *kept.a, &up = *kept.b;
+  Matrix gg(go.rows(), go.cols()), gu(go.rows(), go.cols());
+  for_items(pool_, go.rows(), [&](int64_t t) {
+    for (int64_t i = 0; i < go.cols(); ++i) {
+      gu(t, i) = go(t, i) * activate(op.activation, gate(t, i));
+      gg(t, i) = go(t, i) * up(t, i) * activate_slope(op.activation, gate(t, i));
+    }
+  });
+  add_gradient(op.gate, std::move(gg));
+  add_gradient(op.up, std::move(gu));
+}
+
+void FloatRun::step(const AddOp& op, Kept&) {
+  Shared out = std::make_shared<Matrix>(*act(op.a) + *act(op.b));
+  act(op.out) = std::move(out);
+}
+
+void FloatRun::back(const AddOp& op, Kept&) {
+  const Matrix g = take(op.out);
+  add_gradient(op.a, g);
+  add_gradient(op.b, g);
+}
+
+void FloatRun::step(const SelectRowsOp& op, Kept&) { act(op.out) = act(op.in); }
+void FloatRun::back(const SelectRowsOp& op, Kept&) { add_gradient(op.in, take(op.out)); }
+
+}  // namespace nutshell::compress

@@ -1,0 +1,52 @@
+// One matrix into the trellis code: rotation, feedback in both directions, scales. L5.
+//
+// The error E = W - Q is measured as tr(A E B E^T): B [n_in, n_in] from the inputs, A [n_out, n_out] from the
+// gradients at the outputs (the Kronecker-factored Fisher information of the whole model's KL divergence;
+// YAQA, arXiv 2505.22988, with A the identity it is GPTQ / LDLQ). With A = M_A D_A M_A^T and B likewise (M
+// unit upper triangular) the sum is over entries D_A D_B (M_A^T E M_B)^2, so rows are coded one after the
+// other, each aiming at what the errors before it leave to aim at.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "base/parallel.h"
+#include "compress/matrix.h"
+
+namespace nutshell::compress {
+
+// M and D of a symmetric positive matrix H = M diag(D) M^T, M unit upper triangular.
+struct MetricFactor {
+  Matrix m;
+  std::vector<float> d;
+};
+// damp: times the mean of the diagonal, added to it. A matrix of zeros becomes the identity.
+MetricFactor factor_metric(const Matrix& h, double damp);
+// The factor of R h R^T in stream order, what the columns of a coded matrix are measured with.
+MetricFactor factor_inputs(ThreadPool& pool, Matrix h, uint64_t seed, double damp);
+
+struct CodedMatrix {
+  int bits = 0;
+  int64_t n_rows = 0, n_cols = 0;
+  std::vector<uint8_t> codes;        // [n_rows][n_cols] in stream order
+  std::vector<uint16_t> row_scales;  // f16
+  float scale = 1.0f;                // of the whole matrix; value = scale * row scale * (T1 + T2 - zero)
+};
+
+// Rows [begin, end) of rotated: rotated columns in stream order. outputs may be null (rows do not see each
+// other). coded gets its rows, rotated becomes the decoded values. Deterministic; single-threaded, so that
+// matrices (or, without outputs, ranges of rows) can be coded at the same time.
+void quantize_rows(const MetricFactor& inputs, const MetricFactor* outputs, int64_t begin, int64_t end,
+                   Matrix& rotated, CodedMatrix& coded);
+
+// W in the order and basis that quantize_rows works in, and back.
+void to_code_space(ThreadPool& pool, uint64_t seed, Matrix& w);
+void from_code_space(ThreadPool& pool, uint64_t seed, Matrix& w);
+
+// Makes coded ready for quantize_rows of w (in code space).
+CodedMatrix prepare_coded(int bits, const Matrix& w);
+
+// Superrows of 16 rows as in a file (rows beyond the last have scale 0).
+std::vector<uint8_t> pack(const CodedMatrix& coded);
+
+}  // namespace nutshell::compress

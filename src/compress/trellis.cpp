@@ -1,0 +1,199 @@
+#include "compress/trellis.h"
+
+#include <cstring>
+
+namespace nutshell::compress {
+namespace {
+
+constexpr int64_t kBlock = 64,
+                  kAhead = 16;  // values decided at a time, and looked at beyond them before deciding
+constexpr int64_t kWidth = kBlock + kAhead;
+
+constexpr TrellisTables kTables[] = {
+    {2,
+     {6, 9, 13, 3, 4, 5, 9, 11, 8, 6, 0, 13, 15, 9, 2, 6},
+     {10, 0, 9, 3, 3, 16, 1, 16, 16, 6, 7, 10, 7, 11, 13, 8},
+     16,
+     6,
+     0.16561f,
+     0.0895f},
+    {3,
+     {16, 22, 18, 13, 21, 9, 30, 25, 18, 30, 11, 0, 20, 14, 6, 23},
+     {21, 0, 4, 5, 25, 16, 15, 20, 11, 11, 16, 22, 32, 9, 6, 14},
+     31,
+     3,
+     0.09851f,
+     0.0252f},
+    {4,
+     {16, 29, 13, 31, 37, 23, 20, 10, 19, 27, 22, 0, 5, 18, 13, 25},
+     {17, 11, 26, 15, 18, 10, 0, 13, 12, 22, 7, 19, 15, 9, 5, 4},
+     33,
+     6,
+     0.09983f,
+     0.0080f},
+};
+
+template <int N>
+struct Lanes {
+  typedef float Float __attribute__((vector_size(4 * N)));
+  typedef int Int __attribute__((vector_size(4 * N)));
+};
+using Float8 = Lanes<8>::Float;
+
+}  // namespace
+
+const TrellisTables& trellis_tables(int bits) { return kTables[bits - 2]; }
+
+TrellisEncoder::TrellisEncoder(int bits, const Matrix& feedback, std::span<const float> weight)
+    : tables_(trellis_tables(bits)),
+      feedback_(feedback),
+      weight_(weight),
+      targets_(weight.size()),
+      survivors_(16 * kWidth),
+      other_(16 * kWidth),
+      from_(kWidth) {}
+
+// Viterbi over [begin, last) from `state`, deciding [begin, end). Each of the 16 survivors keeps its own
+// targets of the columns ahead, since the feedback of its errors is its own. next state t comes from the 2^K
+// states s = t << K | lo, mod 16; those t that share their predecessors (equal t mod 16 / 2^K) are
+// neighbouring lanes.
+template <int K>
+void TrellisEncoder::encode_block(const float* row, int64_t begin, int64_t end, int64_t last, int& state,
+                                  uint8_t* codes, float* values) {
+  constexpr int kIn = 1 << K, kGroups = 16 / kIn;
+  using L = Lanes<kIn == 16 ? 8 : kIn>;
+  constexpr int kLane = kIn == 16 ? 8 : kIn, kParts = kIn / kLane;
+  const float step = tables_.step;
+  float a[16], cost[16], next[16];
+  typename L::Float second[kGroups][kParts];
+  for (int s = 0; s < 16; ++s)
+    a[s] = (static_cast<float>(tables_.t1[static_cast<size_t>(s)]) - tables_.zero) * step;
+  for (int g = 0; g < kGroups; ++g)
+    for (int u = 0; u < kIn; ++u)
+      second[g][u / kLane][u % kLane] =
+          static_cast<float>(tables_.t2[static_cast<size_t>(u * kGroups + g)]) * step;
+  for (int s = 0; s < 16; ++s) {
+    cost[s] = s == state ? 0.0f : 1e30f;
+    std::memcpy(&survivors_[static_cast<size_t>(s * kWidth)], &targets_[static_cast<size_t>(begin)],
+                static_cast<size_t>(last - begin) * sizeof(float));
+  }
+  for (int64_t j = begin; j < last; ++j) {
+    const int64_t at = j - begin;
+    std::array<uint8_t, 16>& from = from_[static_cast<size_t>(at)];
+    const float d = weight_[static_cast<size_t>(j)];
+    float residual[16], value[16];
+    for (int s = 0; s < 16; ++s) residual[s] = survivors_[static_cast<size_t>(s * kWidth + at)] - a[s];
+    for (int g = 0; g < kGroups; ++g)
+      for (int part = 0; part < kParts; ++part) {
+        const int s0 = kIn == 16 ? 0 : g * kIn;
+        typename L::Float e = residual[s0] - second[g][part], best = cost[s0] + d * (e * e);
+        typename L::Int which = typename L::Int{} + s0;
+        for (int s = s0 + 1; s < s0 + kIn; ++s) {
+          e = residual[s] - second[g][part];
+          const typename L::Float c = cost[s] + d * (e * e);
+          const typename L::Int better = c < best;
+          best = better ? c : best;
+          which = better ? typename L::Int{} + s : which;
+        }
+        for (int u = 0; u < kLane; ++u) {
+          const int t = (part * kLane + u) * kGroups + g, s = which[u];
+          next[t] = best[u];
+          from[static_cast<size_t>(t)] = static_cast<uint8_t>(s);
+          value[t] = a[s] + second[g][part][u];
+        }
+      }
+    const float* m = feedback_.data() + j * feedback_.cols() + begin;
+    const float original = row[j];
+    for (int t = 0; t < 16; ++t) {
+      const float e = original - value[t];
+      const float* src = &survivors_[static_cast<size_t>(from[static_cast<size_t>(t)] * kWidth)];
+      float* dst = &other_[static_cast<size_t>(t * kWidth)];
+      for (int64_t k = (at + 1) & ~int64_t{7}; k < last - begin; k += 8) {
+        Float8 x, y;
+        std::memcpy(&x, src + k, 32);
+        std::memcpy(&y, m + k,
+                    32);  // a few values beyond `last` may be read: columns go on to a multiple of 8
+        x += e * y;
+        std::memcpy(dst + k, &x, 32);
+      }
+    }
+    std::swap(survivors_, other_);
+    std::memcpy(cost, next, sizeof cost);
+  }
+  int t = 0;
+  for (int s = 1; s < 16; ++s)
+    if (cost[s] < cost[t]) t = s;
+  bool first = true;
+  for (int64_t j = last; j-- > begin;) {
+    const int s = from_[static_cast<size_t>(j - begin)][static_cast<size_t>(t)];
+    if (j < end) {
+      if (first) state = t;
+      first = false;
+      // window = s | new << 4 = t << K | lo
+      codes[j] = static_cast<uint8_t>(((t << K) | (s & (kIn - 1))) >> 4);
+      values[j] = a[s] + static_cast<float>(tables_.t2[static_cast<size_t>(t)]) * step;
+    }
+    t = s;
+  }
+}
+
+void TrellisEncoder::encode(std::span<const float> row, std::span<uint8_t> codes, std::span<float> values) {
+  const auto n = static_cast<int64_t>(row.size()), stream = n / 4;
+  std::memcpy(targets_.data(), row.data(), row.size_bytes());
+  int state = tables_.start;
+  for (int64_t begin = 0; begin < n;) {
+    if (begin % stream == 0) state = tables_.start;
+    const int64_t stream_end = (begin / stream + 1) * stream;
+    const int64_t end = std::min(begin + kBlock, stream_end), last = std::min(end + kAhead, stream_end);
+    switch (tables_.bits) {
+      case 2:
+        encode_block<2>(row.data(), begin, end, last, state, codes.data(), values.data());
+        break;
+      case 3:
+        encode_block<3>(row.data(), begin, end, last, state, codes.data(), values.data());
+        break;
+      default:
+        encode_block<4>(row.data(), begin, end, last, state, codes.data(), values.data());
+    }
+    for (int64_t j = begin; j < end; ++j) {
+      const float e = row[static_cast<size_t>(j)] - values[static_cast<size_t>(j)];
+      const float* m = feedback_.data() + j * feedback_.cols();
+      for (int64_t k = end; k < n; ++k) targets_[static_cast<size_t>(k)] += e * m[k];
+    }
+    begin = end;
+  }
+}
+
+void to_streams(std::span<const float> columns, std::span<float> streams) {
+  const size_t quarter = columns.size() / 4;
+  for (size_t c = 0; c < columns.size(); ++c) streams[c % 4 * quarter + c / 4] = columns[c];
+}
+
+void from_streams(std::span<const float> streams, std::span<float> columns) {
+  const size_t quarter = columns.size() / 4;
+  for (size_t c = 0; c < columns.size(); ++c) columns[c] = streams[c % 4 * quarter + c / 4];
+}
+
+void pack_superrow(int bits, int64_t n, std::span<const uint16_t> scales, std::span<const uint8_t> codes,
+                   std::vector<uint8_t>& out) {
+  for (const uint16_t s : scales) {
+    out.push_back(static_cast<uint8_t>(s));
+    out.push_back(static_cast<uint8_t>(s >> 8));
+  }
+  for (int64_t slice = 0; slice < n / 32; ++slice) {
+    const size_t base = out.size();
+    out.resize(base + static_cast<size_t>(bits) * 64);
+    for (int64_t r = 0; r < 16; ++r)
+      for (int64_t i = 0; i < 4; ++i) {
+        uint64_t word = 0;
+        for (int64_t t = 0; t < 8; ++t)
+          word |= static_cast<uint64_t>(codes[static_cast<size_t>(r * n + i * (n / 4) + slice * 8 + t)])
+                  << (bits * t);
+        for (int64_t p = 0; p < bits; ++p)
+          out[base + static_cast<size_t>(p * 64 + 16 * (r / 4) + 4 * (r % 4) + i)] =
+              static_cast<uint8_t>(word >> (8 * p));
+      }
+  }
+}
+
+}  // namespace nutshell::compress

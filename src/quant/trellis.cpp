@@ -1,0 +1,130 @@
+#include "quant/trellis.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <vector>
+
+#include "base/half.h"
+
+namespace nutshell {
+namespace {
+
+// Trained by alternating Viterbi search and least squares on Gaussian samples, then rounded.
+constexpr DefaultTrellis kDefaults[] = {
+    {{{6, 9, 13, 3, 4, 5, 9, 11, 8, 6, 0, 13, 15, 9, 2, 6},
+      {10, 0, 9, 3, 3, 16, 1, 16, 16, 6, 7, 10, 7, 11, 13, 8},
+      16,
+      6,
+      1.0f},
+     .16561f},
+    {{{16, 22, 18, 13, 21, 9, 30, 25, 18, 30, 11, 0, 20, 14, 6, 23},
+      {21, 0, 4, 5, 25, 16, 15, 20, 11, 11, 16, 22, 32, 9, 6, 14},
+      31,
+      3,
+      1.0f},
+     .09851f},
+    {{{16, 29, 13, 31, 37, 23, 20, 10, 19, 27, 22, 0, 5, 18, 13, 25},
+      {17, 11, 26, 15, 18, 10, 0, 13, 12, 22, 7, 19, 15, 9, 5, 4},
+      33,
+      6,
+      1.0f},
+     .09983f},
+};
+
+// Where bit b (0 .. 8 K - 1) of a slice's stream lies.
+struct Place {
+  int64_t byte;
+  int bit;
+};
+Place place_of(int bits, int r, int64_t c, int b) {
+  const int64_t slice = c / 32, at = c % 32 / 4 * bits + b;
+  return {kTrellisHeadBytes + slice * bits * 64 + at / 8 * 64 + 4 * r + c % 4, static_cast<int>(at % 8)};
+}
+
+}  // namespace
+
+const DefaultTrellis& default_trellis(DType dtype) { return kDefaults[trellis_bits(dtype) - 2]; }
+
+bool valid_trellis(DType dtype, const TrellisCode& code) {
+  const int max = *std::max_element(code.t1, code.t1 + 16) + *std::max_element(code.t2, code.t2 + 16);
+  return max <= trellis_max(dtype) && code.zero <= trellis_max(dtype) && code.start < 16 &&
+         std::isfinite(code.scale);
+}
+
+int get_symbol(DType dtype, const uint8_t* superrow, int r, int64_t c) {
+  const int bits = trellis_bits(dtype);
+  int symbol = 0;
+  for (int b = 0; b < bits; ++b) {
+    const Place p = place_of(bits, r, c, b);
+    symbol |= (superrow[p.byte] >> p.bit & 1) << b;
+  }
+  return symbol;
+}
+
+void put_symbol(DType dtype, uint8_t* superrow, int r, int64_t c, int symbol) {
+  const int bits = trellis_bits(dtype);
+  for (int b = 0; b < bits; ++b) {
+    const Place p = place_of(bits, r, c, b);
+    superrow[p.byte] = static_cast<uint8_t>(superrow[p.byte] | (symbol >> b & 1) << p.bit);
+  }
+}
+
+float trellis_row_scale(const TrellisCode& code, const uint8_t* superrow, int r) {
+  uint16_t d = 0;
+  std::memcpy(&d, superrow + 2 * r, 2);
+  return code.scale * f16_to_f32(d);
+}
+
+void decode_trellis_row(DType dtype, const TrellisCode& code, const uint8_t* superrow, int r, int64_t n_cols,
+                        float* out) {
+  const float scale = trellis_row_scale(code, superrow, r);
+  const int bits = trellis_bits(dtype);
+  int window[4] = {code.start, code.start, code.start, code.start};
+  for (int64_t c = 0; c < n_cols; ++c) {
+    int& m = window[c % 4];
+    const int before = m;
+    m = (m | get_symbol(dtype, superrow, r, c) << 4) >> bits;
+    out[c] = scale * static_cast<float>(code.t1[before] + code.t2[m] - code.zero);
+  }
+}
+
+void encode_trellis_row(DType dtype, const TrellisCode& code, float step, std::span<const float> row, int r,
+                        uint8_t* superrow) {
+  double sum = 0;
+  for (const float v : row) sum += static_cast<double>(v) * static_cast<double>(v);
+  const double rms = std::sqrt(sum / static_cast<double>(row.size()));
+  const uint16_t d = f32_to_f16(static_cast<float>(rms) * step / code.scale);
+  std::memcpy(superrow + 2 * r, &d, 2);
+  const auto scale = static_cast<double>(trellis_row_scale(code, superrow, r));
+  if (scale == 0) return;
+  const int bits = trellis_bits(dtype), n_symbols = 1 << bits;
+  const size_t n_steps = row.size() / 4;
+  std::vector<uint8_t> from(n_steps * 16);  // the state before, per step and state
+  for (size_t i = 0; i < 4; ++i) {
+    double cost[16], next[16];
+    std::fill(cost, cost + 16, INFINITY);
+    cost[code.start] = 0;
+    for (size_t t = 0; t < n_steps; ++t) {
+      const double target = static_cast<double>(row[4 * t + i]) / scale + code.zero;
+      std::fill(next, next + 16, INFINITY);
+      for (int before = 0; before < 16; ++before)
+        for (int symbol = 0; symbol < n_symbols; ++symbol) {
+          const int m = (before | symbol << 4) >> bits;
+          const double e = target - code.t1[before] - code.t2[m], c = cost[before] + e * e;
+          if (c < next[m]) {
+            next[m] = c;
+            from[t * 16 + static_cast<size_t>(m)] = static_cast<uint8_t>(before);
+          }
+        }
+      std::copy(next, next + 16, cost);
+    }
+    auto m = static_cast<int>(std::min_element(cost, cost + 16) - cost);
+    for (size_t t = n_steps; t-- > 0;) {  // the new bits are the window's upper K
+      put_symbol(dtype, superrow, r, static_cast<int64_t>(4 * t + i), m >> (4 - bits));
+      m = from[t * 16 + static_cast<size_t>(m)];
+    }
+  }
+}
+
+}  // namespace nutshell

@@ -31,8 +31,7 @@ Status read_rope(const HParamReader& r, HParams& p) {
   RETURN_IF_ERROR(r.number("rope.scaling.yarn_beta_slow", 1e-6, 1e6, p.rope.beta_slow));
   p.rope.n_ctx_orig = static_cast<double>(p.n_ctx_train);
   RETURN_IF_ERROR(r.number("rope.scaling.original_context_length", 1.0, 1e9, p.rope.n_ctx_orig));
-  if (type == "none" || type == "longrope") {  // longrope: all is in the factors
-
+  if (type == "none") {
     p.rope.scaling = RopeScaling::none;
   } else if (type == "linear") {
     p.rope.scaling = RopeScaling::linear;

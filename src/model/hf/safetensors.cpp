@@ -135,19 +135,20 @@ Result<uint64_t> safetensors_header_bytes(std::span<const uint8_t> first, uint64
                                           const std::string& file) {
   if (file_bytes < kSafetensorsLengthBytes + 2 || first.size() < kSafetensorsLengthBytes)
     return Status(ErrorCode::truncated, nutshell::quoted(file) + " has only " + num(file_bytes) + " bytes");
-  const std::string_view text(reinterpret_cast<const char*>(first.data()), kSafetensorsLengthBytes);
-  if (text.starts_with("version ") || text.starts_with("<") || text.starts_with("GGUF") ||
-      text.starts_with("PK\x03\x04"))
-    return Status(ErrorCode::bad_magic,
-                  nutshell::quoted(file) + " is not a safetensors file: " +
-                      (text[0] == 'v'   ? "it is a Git LFS pointer, not the file it points to"
-                       : text[0] == '<' ? "it is a web page"
-                       : text[0] == 'P' ? "it is a ZIP archive (or a PyTorch checkpoint)"
-                                        : "it is a GGUF model"));
   const auto length = load_le<uint64_t>(first.data());
-  if (length > kSafetensorsMaxHeaderBytes)
+  if (length > kSafetensorsMaxHeaderBytes) {  // eight letters are a number beyond the limit too
+    const std::string_view text(reinterpret_cast<const char*>(first.data()), kSafetensorsLengthBytes);
+    if (text.starts_with("version ") || text.starts_with("<") || text.starts_with("GGUF") ||
+        text.starts_with("PK\x03\x04"))
+      return Status(ErrorCode::bad_magic,
+                    nutshell::quoted(file) + " is not a safetensors file: " +
+                        (text[0] == 'v'   ? "it is a Git LFS pointer, not the file it points to"
+                         : text[0] == '<' ? "it is a web page"
+                         : text[0] == 'P' ? "it is a ZIP archive (or a PyTorch checkpoint)"
+                                          : "it is a GGUF model"));
     return Status(ErrorCode::limit_exceeded, nutshell::quoted(file) + " has a header of " + num(length) +
                                                  " bytes, the limit is " + num(kSafetensorsMaxHeaderBytes));
+  }
   if (length < 2) return Status(ErrorCode::corrupt_file, nutshell::quoted(file) + " has no header");
   if (length > file_bytes - kSafetensorsLengthBytes)
     return Status(ErrorCode::truncated, nutshell::quoted(file) + " ends inside its header: it has " +

@@ -118,7 +118,7 @@ TEST_CASE("a compressed file's false description is refused") {
       {ErrorCode::missing_metadata, "nutshell.tables", [](W& w) { remove_key(w, "nutshell.tables"); }},
       {ErrorCode::corrupt_file, "table set",
        [](W& w) { replace_array<uint8_t>(w, "nutshell.tables", Bytes(39)); }},
-      {ErrorCode::corrupt_file, "outside the limits",
+      {ErrorCode::corrupt_file, "reserved bytes",
        [](W& w) { replace_array<uint8_t>(w, "nutshell.tables", Bytes(120, 32)); }},
       {ErrorCode::corrupt_file, "elements",
        [](W& w) { replace_array<float>(w, "nutshell.coded.scales", {1.0f}); }},

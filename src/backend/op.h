@@ -34,7 +34,7 @@ struct WeightSpec {
   uint8_t use = 0;       // WeightUse bits
   int64_t n_slices = 1;  // a 3-D tensor: that many matrices of n_rows / n_slices rows, one after the other
   TrellisCode code{};    // of the trellis formats
-  int64_t first = 0;     // first row in the file's tensor; of a vector: first value (fused tensors are cut up)
+  int64_t first = 0;  // first row in the file's tensor; of a vector: first value (fused tensors are cut up)
 };
 
 struct ActSpec {
@@ -223,8 +223,8 @@ struct ShortConvOp {
   int64_t width, kernel;
 };
 
-using Op = std::variant<EmbedOp, RmsNormOp, LayerNormOp, LinearOp, RopeOp, AttentionOp, GatedActivationOp, AddOp, SoftcapOp,
-                        SelectRowsOp, CopyHeadsOp, HeadLinearOp, ExpertsOp, ShortConvOp>;
+using Op = std::variant<EmbedOp, RmsNormOp, LayerNormOp, LinearOp, RopeOp, AttentionOp, GatedActivationOp,
+                        AddOp, SoftcapOp, SelectRowsOp, CopyHeadsOp, HeadLinearOp, ExpertsOp, ShortConvOp>;
 
 // Keys and values of one layer in the KV cache.
 struct KvSpec {

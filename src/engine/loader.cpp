@@ -211,8 +211,12 @@ Status Loader::start_weights() {
     const TensorEntry& t = *header_.tensors.find(w.name);
     const bool transposed = t.transform == TensorTransform::transposed;
     const int64_t file_rows = transposed ? t.n_cols : stored_rows(w.dtype, t.n_rows);
-    Upload u{static_cast<WeightId>(i), &t, t.bytes / static_cast<uint64_t>(file_rows),
-             transposed ? t.n_rows : stored_rows(w.dtype, w.n_rows), stored_rows(w.dtype, w.first), 0};
+    Upload u{static_cast<WeightId>(i),
+             &t,
+             t.bytes / static_cast<uint64_t>(file_rows),
+             transposed ? t.n_rows : stored_rows(w.dtype, w.n_rows),
+             stored_rows(w.dtype, w.first),
+             0};
     if (w.n_cols < t.n_cols) {  // part of a vector
       u.first_row = 0;
       u.skip_bytes = static_cast<uint64_t>(row_bytes(w.dtype, w.first));

@@ -44,7 +44,8 @@ WeightId GraphBuilder::weight(const std::string& name, const Extent& extent, uin
     return it->second;
   }
   const auto id = static_cast<WeightId>(graph_.weights.size());
-  if (is_trellis(*entry->dtype) && ((use & kUseVector) || (part_of_rows && (first % kTrellisRows != 0 || n % kTrellisRows != 0)))) {
+  if (is_trellis(*entry->dtype) &&
+      ((use & kUseVector) || (part_of_rows && (first % kTrellisRows != 0 || n % kTrellisRows != 0)))) {
     fail(ErrorCode::unsupported_format,
          "'" + name + "' is trellis-coded; only matrices may be, and parts of 16 rows of them");
     return kNone;

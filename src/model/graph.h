@@ -62,7 +62,7 @@ class GraphBuilder {
   ActId gated(ActId gate, ActId up, Activation activation);
   ActId activate(ActId x, Activation activation) { return gated(x, kNone, activation); }
   void add_to(ActId to, ActId what);
-  void softcap(ActId x, float cap);  // in place
+  void softcap(ActId x, float cap);                                // in place
   ActId assemble(int64_t width) { return new_act(width, false); }  // filled by copy_heads and head_linear
   void copy_heads(const CopyHeadsOp& copy) { graph_.ops.push_back(copy); }
   void head_linear(const HeadLinearOp& op) { graph_.ops.push_back(op); }

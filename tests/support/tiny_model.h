@@ -121,11 +121,14 @@ inline void fill_backend(const TinyModel& m, Backend& backend, const Extents& ex
   REQUIRE_MESSAGE(allocated.ok(), allocated.message());
   for (size_t i = 0; i < weights.size(); ++i) {
     const TensorEntry& t = *m.header.tensors.find(weights[i].name);
-    const auto values = static_cast<size_t>(weights[i].n_rows * weights[i].n_cols);  // all are f32
-    const auto first = static_cast<size_t>(weights[i].first * (weights[i].use & kUseVector ? 1 : t.n_cols));
-    const Status status =
-        backend.upload(static_cast<WeightId>(i), 0, weights[i].n_rows,
-                       std::span(m.bytes).subspan(t.pieces[0].offset + 4 * first, 4 * values));
+    const WeightSpec& w = weights[i];
+    const bool of_row = w.n_cols < t.n_cols;  // a part of a vector
+    const auto row = static_cast<size_t>(row_bytes(w.dtype, w.n_cols));
+    const size_t skip =
+        of_row ? static_cast<size_t>(row_bytes(w.dtype, w.first)) : static_cast<size_t>(w.first) * row;
+    const Status status = backend.upload(
+        static_cast<WeightId>(i), 0, w.n_rows,
+        std::span(m.bytes).subspan(t.pieces[0].offset + skip, static_cast<size_t>(w.n_rows) * row));
     REQUIRE_MESSAGE(status.ok(), status.message());
   }
 }

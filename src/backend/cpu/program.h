@@ -85,8 +85,9 @@ struct ShortConvStep {
   ShortConvOp op;
 };
 
-using Step_ = std::variant<EmbedStep, NormStep, LayerNormStep, SoftcapStep, AddStep, GateStep, SelectStep, RopeStep, LinearStep,
-                           AttentionStep, CopyHeadsStep, HeadLinearStep, ExpertsStep, ShortConvStep>;
+using Step_ =
+    std::variant<EmbedStep, NormStep, LayerNormStep, SoftcapStep, AddStep, GateStep, SelectStep, RopeStep,
+                 LinearStep, AttentionStep, CopyHeadsStep, HeadLinearStep, ExpertsStep, ShortConvStep>;
 
 struct Program {
   std::vector<Step_> steps;

@@ -1,6 +1,7 @@
 // Every op on the CPU back end, over formats, odd sizes, thread counts, step sizes and forms of the dot
 // product, against the double-precision runner; and results that must not depend on the number of threads.
 // Inputs come in through an F32 embedding table, so that a case is a graph of one op.
+// size: one table of cases over one harness
 #include <doctest/doctest.h>
 
 #include <cmath>
@@ -306,7 +307,8 @@ TEST_CASE("conformance: layer norms, soft caps, added positions and rows, activa
     const ActId x = c.input(70), n = c.act(70), again = c.act(70), a = c.act(70);
     c.graph.ops.push_back(
         EmbedOp{c.weight(DType::f32, 300, 70, kUseTable), x, 1.0f, kNone, EmbedBy::position, true});
-    c.graph.ops.push_back(EmbedOp{c.weight(DType::f16, 2, 70, kUseTable), x, 0.5f, kNone, EmbedBy::first_row, true});
+    c.graph.ops.push_back(
+        EmbedOp{c.weight(DType::f16, 2, 70, kUseTable), x, 0.5f, kNone, EmbedBy::first_row, true});
     const WeightId w = c.weight(DType::f32, 1, 70, kUseVector), b = c.weight(DType::f32, 1, 70, kUseVector);
     c.graph.ops.push_back(LayerNormOp{x, w, b, n, 1e-5f});
     c.graph.ops.push_back(GatedActivationOp{n, kNone, a, activation});

@@ -259,7 +259,7 @@ void Compression::describe() {
     const TrellisTables& t = trellis_tables(k);
     tables.insert(tables.end(), t.t1.begin(), t.t1.end());
     tables.insert(tables.end(), t.t2.begin(), t.t2.end());
-    tables.insert(tables.end(), {t.zero, t.start, 1, 0, 0, 0, 0, 0});
+    tables.insert(tables.end(), {t.zero, t.start, 0, 0, 0, 0, 0, 0});
   }
   writer_.add_bytes("nutshell.tables", tables, GgufType::u8);
   std::vector<std::string> names, formats;

@@ -139,7 +139,7 @@ NUTSHELL_NOINLINE void unpack_panel(const uint8_t* p, int64_t n_cols, int half, 
 // The same for a trellis superrow: one scale per row, repeated for every slice.
 template <typename P, bool kWords>
 NUTSHELL_NOINLINE void unpack_trellis(const PackedMatrix& w, const uint8_t* p, int half, const Panel& panel) {
-  const TrellisTables tables(*w.code);
+  const TableVectors tables(*w.code);
   TrellisState s[kPanelGroups];
   alignas(16) float d[kPanelRows], m[kPanelRows];
   for (int r = 0; r < kPanelRows; ++r) {

@@ -21,7 +21,7 @@ NUTSHELL_INLINE V multiply_add(V a, V b, V c) {
 
 // Integer sums of slice b for two groups; p: the first group's first plane.
 template <int K, Dot kDot>
-NUTSHELL_INLINE void slice_sums(const uint8_t* p, const ActRow& x, int64_t b, const TrellisTables& tables,
+NUTSHELL_INLINE void slice_sums(const uint8_t* p, const ActRow& x, int64_t b, const TableVectors& tables,
                                 V ones, TrellisState (&s)[kPair], V (&c)[kPair]) {
   [[maybe_unused]] V run[kPair];
   if constexpr (kDot == Dot::quads)
@@ -65,7 +65,7 @@ NUTSHELL_INLINE void slice_sums(const uint8_t* p, const ActRow& x, int64_t b, co
 template <int K, Dot kDot>
 NUTSHELL_NOINLINE void rows_of_pair(const uint8_t* p, int64_t n_slices, const ActRow& x,
                                     const TrellisCode& code, float* out) {
-  const TrellisTables tables(code);
+  const TableVectors tables(code);
   const V ones = opaque(wasm_i16x8_splat(1));
   TrellisState s[kPair];
   V acc[kPair];

@@ -19,9 +19,9 @@ NUTSHELL_INLINE V lookup16(V table, V index) {
 }
 
 // A tensor's tables in registers.
-struct TrellisTables {
+struct TableVectors {
   V t1, t2;
-  explicit TrellisTables(const TrellisCode& code) : t1(load(code.t1)), t2(load(code.t2)) {}
+  explicit TableVectors(const TrellisCode& code) : t1(load(code.t1)), t2(load(code.t2)) {}
 };
 
 // What a group of four rows carries from one slice to the next.
@@ -61,7 +61,7 @@ NUTSHELL_INLINE V trellis_window(const uint8_t* p, V before) {
 
 // The sums of table entries at step t; moves the state's window on.
 template <int K, int t>
-NUTSHELL_INLINE V trellis_step(const uint8_t* p, const TrellisTables& tables, TrellisState& s) {
+NUTSHELL_INLINE V trellis_step(const uint8_t* p, const TableVectors& tables, TrellisState& s) {
   const V window = trellis_window<K, t>(p, s.byte);
   const V sum = wasm_i8x16_add(lookup16(tables.t1, s.window), lookup16(tables.t2, window));
   s.window = window;

@@ -1,10 +1,15 @@
-// Whether a graph's ids, shapes and extents fit each other: what make_program() and the kernels take for granted.
+// Whether a graph's ids, shapes and extents fit each other: what make_program() and the kernels take for
+// granted.
 #include <algorithm>
 
 #include "backend/cpu/program.h"
+#include "kernels/rotate.h"
+#include "quant/trellis.h"
 
 namespace nutshell::cpu {
 namespace {
+
+constexpr int64_t kMaxExperts = 4096;
 
 // Collects the first thing that does not fit.
 class Checker {

@@ -3,9 +3,6 @@
 #include <algorithm>
 #include <limits>
 
-#include "kernels/rotate.h"
-#include "quant/trellis.h"
-
 namespace nutshell::cpu {
 namespace {
 
@@ -268,8 +265,6 @@ class Builder {
   std::vector<std::pair<size_t, AttentionStep>> attention_steps_;
   Program program_;
 };
-
-constexpr int64_t kMaxExperts = 4096;
 
 }  // namespace
 

@@ -26,7 +26,7 @@ template <typename Change>
 std::vector<TestFile> with_json(const char* name, Change change) {
   std::vector<TestFile> files = folder();
   TestFile& file = file_of(files, name);
-  json value = json::parse(file.bytes);
+  json value = json::parse(std::string(file.bytes.begin(), file.bytes.end()), nullptr, false);
   change(value);
   file.bytes = bytes_of(value.dump());
   return files;

@@ -13,6 +13,8 @@
 #include "compress/quantize.h"
 #include "compress/rotation.h"
 #include "compress/trellis.h"
+#include "engine/quality.h"
+#include "support/loading.h"
 #include "support/tiny_gguf.h"
 
 using namespace nutshell;
@@ -255,6 +257,34 @@ TEST_CASE("compress: a tiny model becomes a file of the size asked for, the same
   CHECK(file.get_u32("nutshell.version").value() == 1);
   CHECK(file.get_strings("nutshell.coded.names").value().size() == one.report.bits.size());
   CHECK(file.get_strings("tokenizer.ggml.tokens").value().size() == 258);
+}
+
+TEST_CASE("compress: the engine runs the file, as far from the original as the report says") {
+  const auto bytes = tiny_bytes();
+  const auto source = open_bytes(bytes);
+  REQUIRE(source.ok());
+  CompressOptions options;
+  options.bits = 12;  // the tiny model's vocabulary and norms weigh more than its coded matrices
+  const Compressed small = compress_tiny(*source, options, 2);
+  REQUIRE_MESSAGE(small.status.ok(), small.status.message());
+
+  ThreadPool pool(2);
+  const auto load = [&](test::Bytes file) {
+    LoadOptions load;
+    load.context_size = 64;
+    load.max_outputs = 64;
+    const std::vector<test::TestFile> files{{"tiny.gguf", std::move(file)}};
+    load.files = test::model_files(files);
+    Loader loader(pool, load);
+    const Status fed = test::feed(loader, files);
+    REQUIRE_MESSAGE(fed.ok(), fed.message());
+    return loader.take();
+  };
+  const auto before = load(*bytes), after = load(test::Bytes(small.file.begin(), small.file.end()));
+  const auto quality = measure_quality(*after, before.get(), std::vector<int32_t>(random_tokens(128, 2)), 64);
+  REQUIRE_MESSAGE(quality.ok(), quality.status().message());
+  // The engine rounds the original's inputs to 8 bits too, which the report's original does not.
+  CHECK(quality->mean_kl == doctest::Approx(small.report.quality.mean_kl).epsilon(0.1));
 }
 
 TEST_CASE("compress: input that cannot be compressed is refused by name") {

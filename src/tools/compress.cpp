@@ -8,6 +8,7 @@
 #include <cstring>
 
 #include "compress/pipeline.h"
+#include "tools/checkpoint.h"
 #include "tools/commands.h"
 
 namespace nutshell {
@@ -96,8 +97,11 @@ Answer run_compress(const CompressCommand& c) {
   options.seed = c.seed;
   options.windows = c.windows;
   options.held_out = c.held_out;
+  options.heal_minutes = c.heal;
+  if (c.damp_shift > 0) options.damp_shift = c.damp_shift;
   if (c.damp_inputs > 0) options.damp_inputs = c.damp_inputs;
   if (c.damp_outputs > 0) options.damp_outputs = c.damp_outputs;
+  FolderCheckpoint state(c.output + ".state");  // stays when the run fails or is killed
   ASSIGN_OR_RETURN(const CompressReport report,
                    compress::compress(
                        source, options, calibration, evaluation, pool,
@@ -105,8 +109,10 @@ Answer run_compress(const CompressCommand& c) {
                        [&](const std::string& stage, double done) {
                          std::fprintf(stderr, "\r%-12s %3.0f %%  %.0f s ", stage.c_str(), 100 * done,
                                       seconds());
-                       }));
+                       },
+                       &state));
   RETURN_IF_ERROR(out.finish());
+  state.remove();
   std::fprintf(stderr, "\n");
   nlohmann::json bits = nlohmann::json::object();
   for (const auto& [name, k] : report.bits) bits[name] = k;

@@ -8,6 +8,11 @@
 namespace nutshell::compress {
 namespace {
 
+// Of all text, the part that is tokens the calibration text does not foresee. By Zipf's law the last four
+// fifths of a vocabulary of 50,000 are 15 % of a text; shares taken from 12,288 tokens alone gave those rows
+// so few bits that the divergence on other text was 26 % above the predicted one instead of 10 %.
+constexpr double kUnseen = 0.2;
+
 // Rows of a token table that share a width: whole superrows, at most some thousand groups.
 int64_t group_rows(const Target& t) {
   constexpr int64_t kMostGroups = 4096;
@@ -27,14 +32,16 @@ std::vector<double> row_errors(const Target& t, const Matrix& w, const Statistic
     const MetricFactor a = factor_metric(s.outputs[static_cast<size_t>(t.weight)], damping.outputs);
     for (size_t r = 0; r < errors.size(); ++r) errors[r] = static_cast<double>(a.d[r]);
   } else {
-    // A token's share of the two parts of the metric.
+    // A token's share of the two parts of the metric, what a short text does not show mixed in.
+    const double unseen = kUnseen / static_cast<double>(errors.size());
     const double table = t.table ? s.embed_gradients.trace() : 0.0,
                  head = t.head ? s.head_inputs.trace() : 0.0;
     const double total = std::accumulate(s.head_rows.begin(), s.head_rows.end(), 0.0);
     for (size_t r = 0; r < errors.size(); ++r)
-      errors[r] = (static_cast<double>(s.token_shares[r]) * table +
-                   static_cast<double>(s.head_rows[r]) / total * head) /
-                  (table + head);
+      errors[r] = unseen + (1 - kUnseen) *
+                               (static_cast<double>(s.token_shares[r]) * table +
+                                static_cast<double>(s.head_rows[r]) / total * head) /
+                               (table + head);
   }
   for (size_t r = 0; r < errors.size(); ++r)
     errors[r] *= 0.5 * columns * static_cast<double>(w.row(static_cast<int64_t>(r)).squaredNorm()) /

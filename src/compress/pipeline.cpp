@@ -7,6 +7,7 @@
 #include "compress/coded_file.h"
 #include "compress/coding.h"
 #include "compress/heal.h"
+#include "compress/memory.h"
 
 namespace nutshell::compress {
 namespace {
@@ -152,6 +153,11 @@ Result<CompressReport> Compression::run(std::span<const int32_t> calibration,
   targets_ = choose_targets(source_.graph);
   ASSIGN_OR_RETURN(const Windows windows, windows_of(calibration, options_.windows, "calibration"));
   ASSIGN_OR_RETURN(const Windows held_out, windows_of(evaluation, options_.held_out, "evaluation"));
+  const MemoryPlan memory = plan_memory(source_.graph, options_, static_cast<int64_t>(windows.size()));
+  if (options_.memory_limit > 0 && memory.total() > options_.memory_limit)
+    return Status(ErrorCode::out_of_memory, "compressing this model takes " + std::to_string(memory.total()) +
+                                                " bytes of memory, " + std::to_string(options_.memory_limit) +
+                                                " may be used");
   after_ = source_.weights;
   RETURN_IF_ERROR(calibrate(windows, calibration));
   report_sizes();

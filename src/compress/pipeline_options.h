@@ -14,6 +14,7 @@ struct CompressOptions {
   uint64_t seed = 1;
   double damp_inputs = 0.01, damp_outputs = 0.03, damp_shift = 0.05;  // coding.h
   double heal_minutes = 0;                                            // heal.h
+  uint64_t memory_limit = 0;                                          // bytes; 0: none
 };
 
 }  // namespace nutshell::compress

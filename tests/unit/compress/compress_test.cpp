@@ -440,6 +440,18 @@ TEST_CASE("compress: input that cannot be compressed is refused by name") {
     CHECK(out.status.message().find("calibration") != std::string::npos);
     CHECK(out.file.empty());
   }
+  SUBCASE("less memory than it takes") {
+    const auto source = open_bytes(tiny_bytes());
+    REQUIRE(source.ok());
+    CompressOptions options;
+    options.bits = 12;
+    options.memory_limit = 1000000;
+    const Compressed out = compress_tiny(*source, options, 1);
+    CHECK(out.status.code() == ErrorCode::out_of_memory);
+    CHECK(out.file.empty());
+    options.memory_limit = 1u << 30;
+    CHECK(compress_tiny(*source, options, 1).status.ok());
+  }
   SUBCASE("a file that is compressed already") {
     test::GgufWriter writer = test::tiny_gguf();
     writer.add("nutshell.version", uint32_t{1});

@@ -14,7 +14,7 @@ import numpy as np
 import common
 
 SEED = 20261124
-FORMATS = ["F16", "BF16", "Q8_0", "Q4_0", "Q4_1"]
+FORMATS = ["F16", "BF16", "Q8_0", "Q4_0", "Q4_1", "Q5_0"]
 SCALES = [1.0, 0.05, 1e-3, 300.0, 1e-6, 3e-8]  # the last two: scales that are subnormal or zero as f16
 # Blocks with ties of the rounding and repeated extremes, as 32 values.
 EXACT = [

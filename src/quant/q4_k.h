@@ -33,6 +33,13 @@ struct Format<DType::q4_k> {
         out[j * 32 + i] = scale * static_cast<float>(qs[i] >> (j % 2 * 4) & 15) - minimum;
     }
   }
+
+  static void encode(const float* in, Block& block) {
+    uint8_t codes[256];
+    encode_k_scales(in, 15, block, codes);
+    for (int v = 0; v < 128; ++v)
+      block.qs[v] = static_cast<uint8_t>(codes[v / 32 * 64 + v % 32] | codes[v / 32 * 64 + 32 + v % 32] << 4);
+  }
 };
 using Q4_K = Format<DType::q4_k>;
 static_assert(kBlockSizeMatches<DType::q4_k>);

@@ -9,6 +9,7 @@
 
 #include "base/bytes.h"
 #include "quant/block.h"
+#include "quant/encode.h"
 
 namespace nutshell {
 
@@ -28,6 +29,18 @@ struct Format<DType::q5_0> {
       const int high = (block.qs[i] >> 4) | static_cast<int>(qh >> (i + 16) & 1) << 4;
       out[i] = d * static_cast<float>(low - 16);
       out[i + 16] = d * static_cast<float>(high - 16);
+    }
+  }
+
+  // As ggml's reference quantiser: the value of largest magnitude becomes the code 0. Finite input.
+  static void encode(const float* in, Block& block) {
+    const float d = signed_extreme(in, 32) / -16.0f;
+    const float inverse = safe_inverse(d);
+    block = {f32_to_f16(d), {}, {}};
+    for (int i = 0; i < 32; ++i) {
+      const int code = clamp_code(in[i] * inverse + 16.5f, 31);
+      block.qs[i % 16] = static_cast<uint8_t>(block.qs[i % 16] | (code & 15) << (i / 16 * 4));
+      block.qh[i / 8] = static_cast<uint8_t>(block.qh[i / 8] | code >> 4 << (i % 8));
     }
   }
 };

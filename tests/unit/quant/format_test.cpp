@@ -100,8 +100,8 @@ TEST_CASE("random bits decode without undefined behaviour, at any address, block
 
 TEST_CASE("every file of src/quant is a listed format or shared, and every format has its file") {
   const std::filesystem::path folder = std::filesystem::path(NUTSHELL_GOLDEN_DIR) / "../../src/quant";
-  const std::set<std::string> shared = {"block.h",    "encode.h",    "format.cpp", "format.h",
-                                        "k_scales.h", "trellis.cpp", "trellis.h"};
+  const std::set<std::string> shared = {"block.h",  "encode.h",   "fit.h",       "format.cpp",
+                                        "format.h", "k_scales.h", "trellis.cpp", "trellis.h"};
   std::set<std::string> found, wanted = shared;
   for (const auto& entry : std::filesystem::directory_iterator(folder))
     found.insert(entry.path().filename().string());
@@ -118,7 +118,7 @@ TEST_CASE("encoders give the bytes of the gguf package") {
     float values[32];
     std::memcpy(values, in.data(), sizeof(values));
     for (const DTypeInfo& info : kDTypes) {
-      if (!has_encoder(info.dtype) || info.dtype == DType::f32) continue;
+      if (!has_encoder(info.dtype) || info.dtype == DType::f32 || info.block_length > 32) continue;
       INFO(c["name"].get<std::string>() << ", " << info.name);
       std::vector<uint8_t> got(static_cast<size_t>(row_bytes(info.dtype, 32)));
       REQUIRE(encode_row(info.dtype, values, 32, got.data()));
@@ -131,7 +131,7 @@ TEST_CASE("encoders stay within half a step and encode zero") {
   struct {
     DType dtype;
     double steps;  // codes over the range of the values
-  } const kCases[] = {{DType::q8_0, 254}, {DType::q4_0, 16}, {DType::q4_1, 15}};
+  } const kCases[] = {{DType::q8_0, 254}, {DType::q5_0, 32}, {DType::q4_0, 16}, {DType::q4_1, 15}};
   for (const auto& c : kCases) {
     INFO(name_of(c.dtype));
     REQUIRE(has_encoder(c.dtype));
@@ -146,13 +146,74 @@ TEST_CASE("encoders stay within half a step and encode zero") {
       uint8_t bytes[34];
       REQUIRE(encode_row(c.dtype, in, 32, bytes));
       decode_row(c.dtype, bytes, 32, out);
-      // Half a step of the widest possible range, twice that for Q4_0's clipped end; and the rounding of
-      // scale and minimum to f16 (relative 2^-11, absolute 2^-25 each), which the largest code multiplies.
+      // Half a step of the widest possible range, twice that for the clipped end of Q4_0 and Q5_0; and the
+      // rounding of scale and minimum to f16 (relative 2^-11, absolute 2^-25 each), which the largest code
+      // multiplies.
       const double step = 2.0 * largest / c.steps;
-      const double bound =
-          (c.dtype == DType::q4_0 ? step : step / 2) + largest * 3 * 0x1p-11 + c.steps * 0x1p-25;
+      const double bound = (c.dtype == DType::q4_0 || c.dtype == DType::q5_0 ? step : step / 2) +
+                           largest * 3 * 0x1p-11 + c.steps * 0x1p-25;
       for (int i = 0; i < 32; ++i) CHECK(std::fabs(static_cast<double>(in[i]) - out[i]) <= bound);
     }
+  }
+}
+
+TEST_CASE("encoders that choose their scales are no worse than ggml's") {
+  const nlohmann::json golden = test::read_golden("encode/k_blocks.json");
+  REQUIRE(golden["cases"].size() >= 5);
+  for (const nlohmann::json& c : golden["cases"]) {
+    const std::vector<uint8_t> in = from_hex(c["f32"]);
+    REQUIRE(in.size() == 1024);
+    float values[256], out[256];
+    std::memcpy(values, in.data(), sizeof(values));
+    for (const DType dtype : {DType::q4_k, DType::q6_k}) {
+      INFO(c["name"].get<std::string>() << ", " << name_of(dtype));
+      std::vector<uint8_t> bytes(static_cast<size_t>(row_bytes(dtype, 256)));
+      REQUIRE(encode_row(dtype, values, 256, bytes.data()));
+      decode_row(dtype, bytes.data(), 256, out);
+      double error = 0;
+      for (int i = 0; i < 256; ++i) error += std::pow(static_cast<double>(out[i]) - values[i], 2);
+      CHECK(error <= c[std::string(name_of(dtype))].get<double>());
+    }
+  }
+}
+
+TEST_CASE("Q4_K and Q6_K stay within their steps in every sub-block, and encode zero exactly") {
+  for (uint64_t seed = 0; seed < 300; ++seed) {
+    float in[256], out[256];
+    for (uint64_t i = 0; i < 256; ++i) {
+      // Sizes from 2^-10 on, other ones in every sub-block of 16.
+      const int exponent =
+          static_cast<int>(counter_rng(seed, 1000 + i / 16) % 12) + static_cast<int>(seed % 20) - 10;
+      in[i] = seed == 0 ? 0.0f : std::ldexp(uniform_pm1(seed, i) + (seed % 3 == 0 ? 0.7f : 0.0f), exponent);
+    }
+    const auto root = [&](int from, int n) {
+      double sum = 0;
+      for (int i = from; i < from + n; ++i) sum += std::pow(static_cast<double>(out[i]) - in[i], 2);
+      return std::sqrt(sum / n);
+    };
+    // The scales fitted are at least as good as those that put the range's ends on the first and last code,
+    // whose errors are half a step (a whole one where Q6_K cuts its end off). Rounding scale and minimum
+    // moves every value by at most half a unit of them times the largest code; choosing nearer codes only
+    // helps. Scales below f16's smallest steps (2^-24) lose all: 2^-25 per unit of scale times code.
+    Q4_K::Block k4;
+    Q4_K::encode(in, k4);
+    Q4_K::decode(k4, out);
+    const double d = std::fabs(f16_to_f32(k4.d)), dmin = std::fabs(f16_to_f32(k4.dmin));
+    for (int j = 0; j < 8; ++j) {
+      const auto [low, high] = std::minmax_element(in + 32 * j, in + 32 * j + 32);
+      const double step = (std::max(*high, 0.0f) - std::min(*low, 0.0f)) / 15;
+      CHECK(root(32 * j, 32) <= 1.0001 * (step / 2 + 7.5 * d + dmin / 2) + 63 * 16 * 0x1p-25);
+    }
+    Q6_K::Block k6;
+    Q6_K::encode(in, k6);
+    Q6_K::decode(k6, out);
+    const double d6 = std::fabs(f16_to_f32(k6.d));
+    for (int j = 0; j < 16; ++j) {
+      const double step = std::fabs(signed_extreme(in + 16 * j, 16)) / 32;
+      CHECK(root(16 * j, 16) <= 1.0001 * (step + 16 * d6) + 128 * 32 * 0x1p-25);
+    }
+    if (seed == 0)
+      for (const float v : out) CHECK(v == 0.0f);
   }
 }
 
@@ -161,11 +222,11 @@ TEST_CASE("encoders survive what is not finite or too small") {
   for (const DTypeInfo& info : kDTypes) {
     if (!has_encoder(info.dtype)) continue;
     for (uint64_t seed = 0; seed < 100; ++seed) {
-      std::vector<float> in(32), out(32);
-      for (uint64_t i = 0; i < 32; ++i) in[i] = kHard[counter_rng(seed, i) % std::size(kHard)];
-      std::vector<uint8_t> bytes(static_cast<size_t>(row_bytes(info.dtype, 32)));
-      CHECK(encode_row(info.dtype, in.data(), 32, bytes.data()));
-      decode_row(info.dtype, bytes.data(), 32, out.data());
+      std::vector<float> in(256), out(256);
+      for (uint64_t i = 0; i < 256; ++i) in[i] = kHard[counter_rng(seed, i) % std::size(kHard)];
+      std::vector<uint8_t> bytes(static_cast<size_t>(row_bytes(info.dtype, 256)));
+      CHECK(encode_row(info.dtype, in.data(), 256, bytes.data()));
+      decode_row(info.dtype, bytes.data(), 256, out.data());
     }
   }
   CHECK_FALSE(has_encoder(DType::iq4_xs));

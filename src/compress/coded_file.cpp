@@ -19,7 +19,7 @@ CodedFile::CodedFile(const SourceModel& source, const std::vector<Target>& targe
       tensors_.push_back({tensor.name,
                           {tensor.shape.begin(), tensor.shape.end()},
                           info_of(*tensor.dtype).gguf_id,
-                          tensor.bytes});
+                          plain_bytes(tensor)});
     } else if (t->runs.size() > 1) {
       tensors_.push_back({tensor.name, {t->bytes()}, kGgmlI8, t->bytes()});
     } else {

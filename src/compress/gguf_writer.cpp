@@ -1,5 +1,6 @@
 #include "compress/gguf_writer.h"
 
+#include <algorithm>
 #include <bit>
 
 namespace nutshell::compress {
@@ -16,12 +17,31 @@ void put_string(std::vector<uint8_t>& out, std::string_view s) {
   out.insert(out.end(), s.begin(), s.end());
 }
 
+// What describes the source's files or formats and not the model.
+constexpr std::string_view kStale[] = {"split.", "general.file_type", "general.quantization_version"};
+
 }  // namespace
 
-GgufWriter::GgufWriter(const GgufFile& source)
-    : alignment_(source.alignment()),
-      n_keys_(source.entries().size()),
-      keys_(source.key_bytes().begin(), source.key_bytes().end()) {}
+GgufWriter::GgufWriter(const GgufFile& source, std::span<const std::string_view> without)
+    : alignment_(source.alignment()) {
+  for (const GgufFile::Entry& entry : source.entries()) {
+    const auto is_stale = [&](std::string_view key) {
+      return entry.key == key || (key.ends_with('.') && entry.key.starts_with(key));
+    };
+    if (std::any_of(std::begin(kStale), std::end(kStale), is_stale) ||
+        std::any_of(without.begin(), without.end(), is_stale))
+      continue;
+    const GgufFile::Value& value = entry.value;
+    if (value.type == GgufType::array) {
+      begin_array(entry.key, value.element, value.count);
+    } else {
+      begin(entry.key, value.type);
+      if (value.type == GgufType::string) put<uint64_t>(keys_, value.count);
+    }
+    const std::span<const uint8_t> content = source.content(value);
+    keys_.insert(keys_.end(), content.begin(), content.end());
+  }
+}
 
 void GgufWriter::begin(std::string_view key, GgufType type) {
   ++n_keys_;
@@ -62,6 +82,10 @@ void GgufWriter::add(std::string_view key, const std::vector<uint16_t>& values) 
 void GgufWriter::add(std::string_view key, const std::vector<uint32_t>& values) {
   begin_array(key, GgufType::u32, values.size());
   for (const uint32_t v : values) put<uint32_t>(keys_, v);
+}
+void GgufWriter::add(std::string_view key, const std::vector<int32_t>& values) {
+  begin_array(key, GgufType::i32, values.size());
+  for (const int32_t v : values) put<int32_t>(keys_, v);
 }
 void GgufWriter::add(std::string_view key, const std::vector<float>& values) {
   begin_array(key, GgufType::f32, values.size());

@@ -21,7 +21,9 @@ struct TensorOut {
 
 class GgufWriter {
  public:
-  explicit GgufWriter(const GgufFile& source);
+  // without: keys that are left out; one that ends in '.' stands for all that begin so. Left out in any case:
+  // what tells of the source's formats or parts.
+  explicit GgufWriter(const GgufFile& source, std::span<const std::string_view> without = {});
   void add(std::string_view key, uint32_t value);
   void add(std::string_view key, uint64_t value);
   void add(std::string_view key, float value);
@@ -29,6 +31,7 @@ class GgufWriter {
   void add(std::string_view key, const std::vector<std::string>& values);
   void add(std::string_view key, const std::vector<uint16_t>& values);
   void add(std::string_view key, const std::vector<uint32_t>& values);
+  void add(std::string_view key, const std::vector<int32_t>& values);
   void add(std::string_view key, const std::vector<float>& values);
   void add_bytes(std::string_view key, std::span<const uint8_t> values, GgufType element);
   // Tensor data begins at the header's end, tensor i at the sum of the padded sizes before it.
@@ -38,7 +41,7 @@ class GgufWriter {
  private:
   void begin(std::string_view key, GgufType type);
   void begin_array(std::string_view key, GgufType element, uint64_t count);
-  uint64_t alignment_, n_keys_;
+  uint64_t alignment_, n_keys_ = 0;
   std::vector<uint8_t> keys_;
 };
 

@@ -6,6 +6,7 @@
 
 #include "compress/float_run.h"
 #include "compress/io.h"
+#include "compress/read_tensor.h"
 #include "engine/model.h"
 #include "model/model_header.h"
 
@@ -20,6 +21,7 @@ struct SourceModel {
   std::unique_ptr<Tokenizer> tokenizer;
   SpecialTokens special;
 
+  // A tensor's bytes in its format; plain_bytes() of them.
   Result<std::vector<uint8_t>> tensor_bytes(const TensorEntry& tensor) const;
 };
 

@@ -115,13 +115,13 @@ class GgufFile {
   uint64_t file_bytes() const { return file_bytes_; }
   uint64_t data_offset() const { return data_offset_; }  // of the tensor data, from the start of the file
   const std::vector<GgufTensor>& tensors() const { return tensors_; }  // in file order
-  // All keys and values as they stand in the file, for writers that pass them on.
-  std::span<const uint8_t> key_bytes() const { return std::span(metadata_).subspan(kHeadBytes); }
   const GgufTensor* find_tensor(std::string_view name) const;
   const std::vector<Entry>& entries() const { return entries_; }  // in file order
   const Value* find(std::string_view key) const;
   bool has(std::string_view key) const { return find(key) != nullptr; }
   bool is_array(std::string_view key) const;
+  // The bytes of a value: of a string its characters, of an array its elements as a file has them.
+  std::span<const uint8_t> content(const Value& value) const;
 
   // Any integer type of the file is accepted when the value fits.
   Result<uint32_t> get_u32(std::string_view key) const;
@@ -143,7 +143,6 @@ class GgufFile {
  private:
   friend class GgufParser;
   friend class MetadataBuilder;
-  static constexpr size_t kHeadBytes = 24;  // magic, version, two counts
   Result<const Value*> require(std::string_view key) const;
   Status wrong_type(std::string_view key, const Value& value, std::string_view wanted) const;
   const uint8_t* at(const Value& value) const { return metadata_.data() + value.offset; }

@@ -6,6 +6,46 @@
 namespace nutshell {
 namespace {
 
+uint64_t integer_bytes(GgufType type) {
+  switch (type) {
+    case GgufType::u8:
+    case GgufType::i8:
+    case GgufType::boolean:
+      return 1;
+    case GgufType::u16:
+    case GgufType::i16:
+      return 2;
+    case GgufType::u32:
+    case GgufType::i32:
+      return 4;
+    case GgufType::u64:
+    case GgufType::i64:
+      return 8;
+    default:
+      return 0;
+  }
+}
+
+// Bytes of n elements at p, which the parser has checked.
+size_t element_bytes(GgufType type, uint64_t n, const uint8_t* p) {
+  if (type != GgufType::string && type != GgufType::array)
+    return static_cast<size_t>(n) * (type == GgufType::f64   ? 8
+                                     : type == GgufType::f32 ? 4
+                                                             : integer_bytes(type));
+  size_t bytes = 0;
+  for (uint64_t i = 0; i < n; ++i) {
+    if (type == GgufType::string) {
+      bytes += 8 + static_cast<size_t>(load_le<uint64_t>(p + bytes));
+    } else {
+      const auto inner = static_cast<GgufType>(load_le<uint32_t>(p + bytes));
+      const auto count = load_le<uint64_t>(p + bytes + 4);
+      bytes += 12;
+      bytes += element_bytes(inner, count, p + bytes);
+    }
+  }
+  return bytes;
+}
+
 // An integer of the file, as its type and 64 bits; nothing for other types.
 struct Integer {
   bool negative = false;
@@ -34,26 +74,6 @@ std::optional<Integer> load_integer(GgufType type, const uint8_t* p) {
       return from_signed(load_le<int64_t>(p));
     default:
       return std::nullopt;
-  }
-}
-
-uint64_t integer_bytes(GgufType type) {
-  switch (type) {
-    case GgufType::u8:
-    case GgufType::i8:
-    case GgufType::boolean:
-      return 1;
-    case GgufType::u16:
-    case GgufType::i16:
-      return 2;
-    case GgufType::u32:
-    case GgufType::i32:
-      return 4;
-    case GgufType::u64:
-    case GgufType::i64:
-      return 8;
-    default:
-      return 0;
   }
 }
 
@@ -90,6 +110,12 @@ const GgufTensor* GgufFile::find_tensor(std::string_view name) const {
 const GgufFile::Value* GgufFile::find(std::string_view key) const {
   const auto it = key_index_.find(std::string(key));
   return it == key_index_.end() ? nullptr : &entries_[it->second].value;
+}
+
+std::span<const uint8_t> GgufFile::content(const Value& value) const {
+  if (value.type == GgufType::string) return {at(value), static_cast<size_t>(value.count)};
+  const bool array = value.type == GgufType::array;
+  return {at(value), element_bytes(array ? value.element : value.type, value.count, at(value))};
 }
 
 bool GgufFile::is_array(std::string_view key) const {

@@ -1,5 +1,7 @@
 #include "model/metadata_builder.h"
 
+#include <algorithm>
+
 namespace nutshell {
 
 GgufFile::Value& MetadataBuilder::entry(std::string_view key, GgufType type) {
@@ -31,12 +33,17 @@ void MetadataBuilder::add(std::string_view key, bool value) {
   put<uint8_t>(value ? 1 : 0);
 }
 void MetadataBuilder::add(std::string_view key, int64_t value) {
-  entry(key, GgufType::i64);
-  put(value);
+  if (value >= 0 && value <= UINT32_MAX) {
+    entry(key, GgufType::u32);
+    put(static_cast<uint32_t>(value));
+  } else {
+    entry(key, GgufType::i64);
+    put(value);
+  }
 }
 void MetadataBuilder::add(std::string_view key, double value) {
-  entry(key, GgufType::f64);
-  put(value);
+  entry(key, GgufType::f32);
+  put(static_cast<float>(value));
 }
 void MetadataBuilder::add(std::string_view key, std::span<const std::string> texts) {
   GgufFile::Value& value = entry(key, GgufType::array);
@@ -51,9 +58,17 @@ void MetadataBuilder::add(std::string_view key, std::span<const std::string> tex
 }
 void MetadataBuilder::add(std::string_view key, std::span<const int64_t> values) {
   GgufFile::Value& value = entry(key, GgufType::array);
-  value.element = GgufType::i64;
+  const bool small =
+      std::all_of(values.begin(), values.end(), [](int64_t v) { return v >= INT32_MIN && v <= INT32_MAX; });
+  value.element = small ? GgufType::i32 : GgufType::i64;
   value.count = values.size();
-  for (const int64_t v : values) put(v);
+  for (const int64_t v : values) {
+    if (small) {
+      put(static_cast<int32_t>(v));
+    } else {
+      put(v);
+    }
+  }
 }
 void MetadataBuilder::add(std::string_view key, std::span<const float> values) {
   GgufFile::Value& value = entry(key, GgufType::array);

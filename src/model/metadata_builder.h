@@ -1,5 +1,6 @@
 // Makes metadata by GGUF's keys that comes from elsewhere (a Hugging Face folder), so that everything behind
-// it reads one shape. L4. The caller gives each key once.
+// it reads one shape. L4. The caller gives each key once. Numbers get the types they have in GGUF files where
+// they fit (u32, i32 in arrays, f32), so that other readers understand a file made of them.
 #pragma once
 
 #include <cstdint>

@@ -1,6 +1,6 @@
 // The subcommands of the native tool `nutshell`, each a function from its options to a JSON answer. L6,
 // native only. main.cpp parses the command line, prints the answer and chooses the exit status; nothing here
-// prints.
+// prints but ProgressLine.
 #pragma once
 
 #include <functional>
@@ -47,6 +47,9 @@ struct CompressCommand {
   std::string model, output;
   uint64_t size = 0;  // bytes of the whole file
   double bits = 0;    // per weight, when there is no size
+  double max_kl = 0;  // when there is neither
+  bool data_free = false;
+  std::string vocabulary = "keep";  // or a text whose tokens stay
   std::vector<std::string> calibration, evaluation;
   int64_t windows = 24, held_out = 16;
   double damp_inputs = 0, damp_outputs = 0, damp_shift = 0;  // 0: the defaults
@@ -55,6 +58,13 @@ struct CompressCommand {
   int threads = 0;
 };
 Answer run_compress(const CompressCommand& command);
+
+struct QuantizeCommand {
+  std::string model, output, to;
+  bool pure = false;
+  int threads = 0;
+};
+Answer run_quantize(const QuantizeCommand& command);
 
 Answer run_inspect(const std::string& file);
 
@@ -70,5 +80,17 @@ Result<ReadModel> open_model(const std::string& path);
 Result<std::unique_ptr<Model>> load_model_file(const std::string& path, ThreadPool& pool,
                                                LoadOptions options);
 int default_threads();
+
+// Where a long command is, on stderr: on a terminal one line that changes, else a line every ten percent of a
+// stage. Copies share it.
+class ProgressLine {
+ public:
+  ProgressLine();
+  void operator()(const std::string& stage, double done) const;
+
+ private:
+  struct State;
+  std::shared_ptr<State> state_;
+};
 
 }  // namespace nutshell

@@ -33,7 +33,7 @@ class Coder {
               const std::function<void(int64_t)>& progress);
 
  private:
-  Status code_tokens(Target& t);
+  Status code_rows(Target& t, bool without_data);
   Status code_linear(const LinearOp& op);
   bool restore(Target& t);
   Status finish(Target& t);
@@ -66,10 +66,11 @@ class Coder {
 Status Coder::code(const std::vector<std::span<const int32_t>>& windows,
                    const std::function<void(int64_t)>& progress) {
   for (Target* t : target_of_)
-    if (t != nullptr && t->tokens()) {
-      RETURN_IF_ERROR(code_tokens(*t));
+    if (t != nullptr && (t->tokens() || windows.empty())) {
+      RETURN_IF_ERROR(code_rows(*t, windows.empty()));
       if (progress) progress(done_);
     }
+  if (windows.empty()) return {};
   for (const std::span<const int32_t> window : windows) {
     original_.emplace_back(source_.graph, source_.weights, pool_).begin(window);
     coded_.emplace_back(source_.graph, weights_, pool_).begin(window);
@@ -114,10 +115,14 @@ void Coder::decode_rows(const Target& t) {
 }
 
 // Rows are independent of each other: some at a time.
-Status Coder::code_tokens(Target& t) {
+Status Coder::code_rows(Target& t, bool without_data) {
   if (restore(t)) return {};
-  const MetricFactor inputs =
-      factor_inputs(pool_, input_metric(statistics_, t), options_.seed, options_.damping.inputs);
+  MetricFactor inputs;
+  if (without_data) {
+    inputs = {Matrix::Identity(t.n_cols, t.n_cols), std::vector<float>(static_cast<size_t>(t.n_cols), 1.0f)};
+  } else {
+    inputs = factor_inputs(pool_, input_metric(statistics_, t), options_.seed, options_.damping.inputs);
+  }
   for (Run& run : t.runs) {
     Matrix rows(run.n_rows, t.n_cols);
     for (int64_t i = 0; i < run.n_rows; ++i) rows.row(i) = weight(t.weight).row(t.row_of(run.first_row + i));

@@ -23,9 +23,10 @@ struct CodingOptions {
   double damp_shift = 0.05;  // of the inverse above, times the mean of the diagonal; infinite: W' = W
 };
 
-// windows: those the statistics were gathered from. weights: the source's; the targets' become the decoded
-// ones. Each is taken from the checkpoint or saved there, unless that is null. progress(targets done).
-// Deterministic, whatever the pool. Memory: two sets of the activations of one layer per window.
+// windows: those the statistics were gathered from; none: W' = W with the identity as both metrics. weights:
+// the source's; the targets' become the decoded ones. Each is taken from the checkpoint or saved there,
+// unless that is null. progress(targets done). Deterministic, whatever the pool. Memory: two sets of the
+// activations of one layer per window.
 Status code_targets(const SourceModel& source, const Statistics& statistics, const CodingOptions& options,
                     const std::vector<std::span<const int32_t>>& windows, ThreadPool& pool,
                     Checkpoint* checkpoint, std::vector<Target>& targets, std::vector<Matrix>& weights,

@@ -1,13 +1,16 @@
 #include "compress/pipeline.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 #include <map>
+#include <optional>
 
 #include "compress/coded_file.h"
 #include "compress/coding.h"
 #include "compress/heal.h"
 #include "compress/memory.h"
+#include "compress/texts.h"
 
 namespace nutshell::compress {
 namespace {
@@ -29,7 +32,11 @@ class Compression {
  private:
   using Windows = std::vector<std::span<const int32_t>>;
   Result<Windows> windows_of(std::span<const int32_t> tokens, int64_t n, const char* what) const;
-  Status allocate();
+  Status allocate(uint64_t limit);
+  Result<uint64_t> wanted_bytes() const;
+  Status code(const Windows& windows, std::span<const int32_t> calibration, const Windows& held_out);
+  Status search(const Windows& windows, std::span<const int32_t> calibration, const Windows& held_out);
+  Result<uint64_t> bytes_for(double predicted_kl);
   Status calibrate(const Windows& windows, std::span<const int32_t> calibration);
   void report_sizes();
   Provenance provenance() const;
@@ -66,22 +73,12 @@ Result<Compression::Windows> Compression::windows_of(std::span<const int32_t> to
     return Status(ErrorCode::invalid_argument, std::string("the ") + what + " text has " +
                                                    std::to_string(tokens.size()) + " tokens, at least " +
                                                    std::to_string(length) + " are needed");
-  const size_t have = tokens.size() / length, want = std::min<size_t>(have, static_cast<size_t>(n));
-  Windows windows;
-  for (size_t i = 0; i < want; ++i) windows.push_back(tokens.subspan(i * have / want * length, length));
-  return windows;
+  return spread_windows(tokens, static_cast<int64_t>(length), n);
 }
 
 // The file's head depends on how the token table is cut up: room for a run of every width and the order.
-Status Compression::allocate() {
-  const uint64_t smallest = file_bytes();
-  const uint64_t limit = options_.size_bytes > 0
-                             ? options_.size_bytes
-                             : static_cast<uint64_t>(options_.bits * static_cast<double>(n_weights()) / 8);
-  if (limit < smallest)
-    return {ErrorCode::invalid_argument, "a size of " + std::to_string(limit) +
-                                             " bytes cannot be reached; the smallest for this model is " +
-                                             std::to_string(smallest)};
+Status Compression::allocate(uint64_t limit) {
+  targets_ = choose_targets(source_.graph);
   uint64_t coded = 0;
   std::vector<Target> cut = targets_;
   for (Target& t : cut) {
@@ -95,11 +92,28 @@ Status Compression::allocate() {
   }
   const uint64_t with_runs = CodedFile(source_, cut, options_.seed, provenance(), {}).bytes();
   const uint64_t for_codes = limit > with_runs ? limit - (with_runs - coded) : coded;
-  report_.predicted_kl = allocate_bits(targets_, source_.weights, statistics_, damping_, for_codes, pool_);
+  report_.predicted_kl =
+      options_.data_free ? share_bits(targets_, even_errors(targets_, source_.weights), for_codes)
+                         : allocate_bits(targets_, source_.weights, statistics_, damping_, for_codes, pool_);
   return {};
 }
 
+// Precondition: the targets have the fewest bits.
+Result<uint64_t> Compression::wanted_bytes() const {
+  const uint64_t smallest = file_bytes();
+  if (options_.max_kl > 0) return smallest;
+  const uint64_t limit = options_.size_bytes > 0
+                             ? options_.size_bytes
+                             : static_cast<uint64_t>(options_.bits * static_cast<double>(n_weights()) / 8);
+  if (limit < smallest)
+    return Status(ErrorCode::invalid_argument,
+                  "a size of " + std::to_string(limit) +
+                      " bytes cannot be reached; the smallest for this model is " + std::to_string(smallest));
+  return limit;
+}
+
 void Compression::report_sizes() {
+  report_.bits.clear();
   for (const Target& t : targets_) report_.bits.emplace_back(t.name, t.mean_bits());
   report_.bytes = file_bytes();
   report_.bits_per_weight = 8.0 * static_cast<double>(report_.bytes) / static_cast<double>(n_weights());
@@ -117,10 +131,13 @@ Status Compression::calibrate(const Windows& windows, std::span<const int32_t> c
         thaw(checkpoint_->load("plan"), statistics_, targets_, report_.predicted_kl))
       return {};
   }
-  statistics_ =
-      gather_statistics(source_.graph, source_.weights, windows, options_.seed, pool_,
-                        [&](int64_t n) { tell("calibration", static_cast<size_t>(n), windows.size()); });
-  RETURN_IF_ERROR(allocate());
+  if (!options_.data_free)
+    statistics_ =
+        gather_statistics(source_.graph, source_.weights, windows, options_.seed, pool_,
+                          [&](int64_t n) { tell("calibration", static_cast<size_t>(n), windows.size()); });
+  ASSIGN_OR_RETURN(const uint64_t limit, wanted_bytes());
+  RETURN_IF_ERROR(allocate(limit));
+  if (options_.max_kl > 0) return {};  // asks for more sizes
   statistics_.inputs = {};
   if (checkpoint_ == nullptr) return {};
   // Whatever is there belongs to the plan that is there: none, while it is exchanged.
@@ -132,6 +149,8 @@ Status Compression::calibrate(const Windows& windows, std::span<const int32_t> c
 
 Provenance Compression::provenance() const {
   const Comparison& q = report_.quality;
+  if (options_.held_out == 0)
+    return {{}, {{"calibration.tokens", static_cast<uint32_t>(statistics_.n_tokens)}}};
   return {{{"quality.mean_kl", static_cast<float>(q.mean_kl)},
            {"quality.top1_agreement", static_cast<float>(q.top1_agreement)},
            {"quality.perplexity_before", static_cast<float>(q.perplexity_before)},
@@ -151,15 +170,36 @@ std::map<std::string, const Matrix*> Compression::changed_vectors() const {
 Result<CompressReport> Compression::run(std::span<const int32_t> calibration,
                                         std::span<const int32_t> evaluation, const WriteBytes& write) {
   targets_ = choose_targets(source_.graph);
-  ASSIGN_OR_RETURN(const Windows windows, windows_of(calibration, options_.windows, "calibration"));
-  ASSIGN_OR_RETURN(const Windows held_out, windows_of(evaluation, options_.held_out, "evaluation"));
+  Windows windows, held_out;
+  if (!options_.data_free) {
+    ASSIGN_OR_RETURN(windows, windows_of(calibration, options_.windows, "calibration"));
+  }
+  if (options_.held_out > 0) {
+    ASSIGN_OR_RETURN(held_out, windows_of(evaluation, options_.held_out, "evaluation"));
+  }
   const MemoryPlan memory = plan_memory(source_.graph, options_, static_cast<int64_t>(windows.size()));
   if (options_.memory_limit > 0 && memory.total() > options_.memory_limit)
     return Status(ErrorCode::out_of_memory, "compressing this model takes " + std::to_string(memory.total()) +
                                                 " bytes of memory, " + std::to_string(options_.memory_limit) +
                                                 " may be used");
+  if (options_.max_kl > 0) {
+    if (held_out.empty())
+      return Status(ErrorCode::invalid_argument,
+                    "a KL divergence is asked for, but no text to measure it on");
+    checkpoint_ = nullptr;  // it holds one size
+  }
   after_ = source_.weights;
   RETURN_IF_ERROR(calibrate(windows, calibration));
+  RETURN_IF_ERROR(options_.max_kl > 0 ? search(windows, calibration, held_out)
+                                      : code(windows, calibration, held_out));
+  const std::map<std::string, const Matrix*> changed = changed_vectors();
+  RETURN_IF_ERROR(CodedFile(source_, targets_, options_.seed, provenance(), changed).write(write));
+  return std::move(report_);
+}
+
+// Codes the targets at their bits, heals, and measures.
+Status Compression::code(const Windows& windows, std::span<const int32_t> calibration,
+                         const Windows& held_out) {
   report_sizes();
   RETURN_IF_ERROR(code_targets(source_, statistics_, {options_.seed, damping_, options_.damp_shift}, windows,
                                pool_, checkpoint_, targets_, after_,
@@ -174,11 +214,75 @@ Result<CompressReport> Compression::run(std::span<const int32_t> calibration,
   }
   std::vector<bool> coded(source_.graph.weights.size(), false);
   for (const Target& t : targets_) coded[static_cast<size_t>(t.weight)] = true;
+  if (held_out.empty()) return {};
   report_.quality = compare(source_.graph, source_.weights, after_, coded, options_.seed, held_out, pool_,
                             [&](int64_t n) { tell("evaluation", static_cast<size_t>(n), held_out.size()); });
-  const std::map<std::string, const Matrix*> changed = changed_vectors();
-  RETURN_IF_ERROR(CodedFile(source_, targets_, options_.seed, provenance(), changed).write(write));
-  return std::move(report_);
+  return {};
+}
+
+// The least size whose predicted KL is at most that; the largest, where none is.
+Result<uint64_t> Compression::bytes_for(double predicted_kl) {
+  uint64_t low = 0, high = 0;
+  targets_ = choose_targets(source_.graph);
+  low = file_bytes();
+  for (const Target& t : targets_) high += t.bytes(kMaxBits, t.n_rows) - t.bytes();
+  for (const Target& t : targets_)
+    high += t.tokens() ? 8 * static_cast<uint64_t>(t.n_rows) + 1024 : 0;  // order, runs
+  high += low;
+  while (high - low > high / 500) {
+    const uint64_t middle = low + (high - low) / 2;
+    RETURN_IF_ERROR(allocate(middle));
+    (report_.predicted_kl <= predicted_kl ? high : low) = middle;
+  }
+  return high;
+}
+
+// What is measured is a little more than what is predicted, by a share that changes slowly with the size:
+// each try corrects it. The smallest file that stays below the limit is the one.
+Status Compression::search(const Windows& windows, std::span<const int32_t> calibration,
+                           const Windows& held_out) {
+  constexpr int kTries = 5;
+  constexpr double kNearEnough = 0.93;
+  double share = 1.1;
+  int failed = 0;  // tries that came out above: the next ones aim lower
+  std::optional<CompressReport> best;
+  std::vector<Target> best_targets;
+  std::vector<Matrix> best_after;
+  for (int i = 0; i < kTries; ++i) {
+    const double aim = 0.98 * std::pow(0.93, failed) * options_.max_kl;
+    ASSIGN_OR_RETURN(const uint64_t bytes, bytes_for(aim / share));
+    RETURN_IF_ERROR(allocate(bytes));
+    after_ = source_.weights;
+    RETURN_IF_ERROR(code(windows, calibration, held_out));
+    const double kl = report_.quality.mean_kl;
+    share = kl / std::max(report_.predicted_kl, 1e-12);
+    const bool below = kl <= options_.max_kl;
+    failed += !below;
+    const bool last = below && kl >= kNearEnough * options_.max_kl;
+    if (below && (!best || report_.bytes < best->bytes)) {
+      best = report_;
+      best_targets = targets_;
+      best_after = after_;
+    }
+    const bool largest = std::all_of(targets_.begin(), targets_.end(), [](const Target& t) {
+      return t.mean_bits() == static_cast<double>(kMaxBits);
+    });
+    if (!below && largest)
+      return {ErrorCode::invalid_argument, "a KL divergence of " + std::to_string(options_.max_kl) +
+                                               " cannot be reached; the least for this model is " +
+                                               std::to_string(kl) + ", with " +
+                                               std::to_string(report_.bytes) + " bytes"};
+    if (last) break;
+  }
+  if (!best)
+    return {ErrorCode::invalid_argument,
+            "no size was found in " + std::to_string(kTries) + " tries whose KL divergence is below " +
+                std::to_string(options_.max_kl) + "; the nearest has " + std::to_string(report_.bytes) +
+                " bytes and " + std::to_string(report_.quality.mean_kl)};
+  report_ = *best;
+  targets_ = std::move(best_targets);
+  after_ = std::move(best_after);
+  return {};
 }
 
 }  // namespace

@@ -104,10 +104,25 @@ double allocate_bits(std::vector<Target>& targets, const std::vector<Matrix>& we
     errors[static_cast<size_t>(i)] =
         row_errors(t, weights[static_cast<size_t>(t.weight)], statistics, damping);
   });
+  return share_bits(targets, errors, limit);
+}
+
+std::vector<std::vector<double>> even_errors(const std::vector<Target>& targets,
+                                             const std::vector<Matrix>& weights) {
+  std::vector<std::vector<double>> errors;
+  for (const Target& t : targets) {
+    const double all = static_cast<double>(weights[static_cast<size_t>(t.weight)].squaredNorm());
+    errors.emplace_back(static_cast<size_t>(t.n_rows), 0.5 * all / static_cast<double>(t.n_rows));
+  }
+  return errors;
+}
+
+double share_bits(std::vector<Target>& targets, const std::vector<std::vector<double>>& errors,
+                  uint64_t limit) {
   std::vector<Budget> items;
   for (size_t i = 0; i < targets.size(); ++i) {
     Target& t = targets[i];
-    std::vector<double>& error = errors[i];
+    const std::vector<double>& error = errors[i];
     if (t.tokens()) {
       t.order.resize(error.size());
       std::iota(t.order.begin(), t.order.end(), 0);

@@ -54,4 +54,12 @@ struct Damping {
 double allocate_bits(std::vector<Target>& targets, const std::vector<Matrix>& weights,
                      const Statistics& statistics, const Damping& damping, uint64_t limit, ThreadPool& pool);
 
+// The same with errors given: KL per token of coding a row with an error of 1 per unit of variance, by target
+// and row.
+double share_bits(std::vector<Target>& targets, const std::vector<std::vector<double>>& errors,
+                  uint64_t limit);
+// Errors that know nothing of the model's inputs: the squared size of each matrix, evenly over its rows.
+std::vector<std::vector<double>> even_errors(const std::vector<Target>& targets,
+                                             const std::vector<Matrix>& weights);
+
 }  // namespace nutshell::compress

@@ -1,17 +1,15 @@
 // nutshell compress: a smaller model out of a model and texts.
-#include <fcntl.h>
-#include <unistd.h>
-
-#include <algorithm>
-#include <cerrno>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
-#include <cstring>
 #include <fstream>
 
 #include "compress/memory.h"
 #include "compress/pipeline.h"
+#include "compress/prune_vocabulary.h"
+#include "compress/texts.h"
+#include "engine/tokenizer_data.h"
+#include "tools/atomic_file.h"
 #include "tools/checkpoint.h"
 #include "tools/commands.h"
 
@@ -19,47 +17,66 @@ namespace nutshell {
 namespace {
 
 using namespace nutshell::compress;
+using Ids = std::vector<int32_t>;
 
-// A file that appears under its name only when all of it is on disk.
-class AtomicFile {
- public:
-  explicit AtomicFile(std::string path)
-      : path_(std::move(path)),
-        partial_(path_ + ".partial"),
-        fd_(::open(partial_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666)) {}
-  ~AtomicFile() {
-    if (fd_ < 0) return;
-    ::close(fd_);
-    ::unlink(partial_.c_str());
-  }
-  AtomicFile(const AtomicFile&) = delete;
-  AtomicFile& operator=(const AtomicFile&) = delete;
+Result<Ids> read_ids(const Tokenizer& tokenizer, const std::string& path) {
+  ASSIGN_OR_RETURN(const std::string text, read_text_file(path));
+  return encode_calibration(tokenizer, path, text);
+}
 
-  Status opened() const { return fd_ < 0 ? error("cannot create '" + partial_ + "'") : Status(); }
-  Status write(std::span<const uint8_t> bytes) {
-    while (!bytes.empty()) {
-      const ssize_t n = ::write(fd_, bytes.data(), bytes.size());
-      if (n < 0 && errno == EINTR) continue;
-      if (n <= 0) return error("cannot write '" + partial_ + "'");
-      bytes = bytes.subspan(static_cast<size_t>(n));
-    }
-    return {};
-  }
-  Status finish() {
-    if (::fsync(fd_) != 0) return error("cannot write '" + partial_ + "'");
-    if (::rename(partial_.c_str(), path_.c_str()) != 0) return error("cannot create '" + path_ + "'");
-    ::close(fd_);
-    fd_ = -1;
-    return {};
-  }
-
- private:
-  static Status error(const std::string& what) {
-    return {ErrorCode::io_error, what + ": " + std::strerror(errno)};
-  }
-  std::string path_, partial_;
-  int fd_;
+struct Texts {
+  std::vector<std::string> calibration, evaluation;
+  bool split = false;  // the last eighth of every calibration text is kept for the evaluation
 };
+
+// The texts of the command line, or those scripts/calibration made.
+Result<Texts> choose_texts(const CompressCommand& c) {
+  Texts texts{c.calibration, c.evaluation, c.evaluation.empty()};
+  if (!c.calibration.empty() || (c.data_free && (!c.evaluation.empty() || c.held_out == 0))) return texts;
+  const char* folder = std::getenv("NUTSHELL_CALIBRATION");
+  if (folder == nullptr)
+    return Status(ErrorCode::invalid_argument,
+                  "no --calibration texts, and NUTSHELL_CALIBRATION does not name the folder that "
+                  "scripts/calibration prints; scripts/nutshell compress does both");
+  const std::string at = std::string(folder) + "/";
+  texts.calibration = {at + "calibration.txt", at + "calibration.jsonl"};
+  if (c.evaluation.empty()) texts.evaluation = {at + "evaluation.txt", at + "evaluation.jsonl"};
+  texts.split = false;
+  return texts;
+}
+
+Status read_texts(const Texts& texts, const Tokenizer& tokenizer, Ids& calibration, Ids& evaluation) {
+  for (const std::string& path : texts.calibration) {
+    ASSIGN_OR_RETURN(const Ids ids, read_ids(tokenizer, path));
+    const auto cut = static_cast<std::ptrdiff_t>(texts.split ? ids.size() - ids.size() / 8 : ids.size());
+    calibration.insert(calibration.end(), ids.begin(), ids.begin() + cut);
+    evaluation.insert(evaluation.end(), ids.begin() + cut, ids.end());
+  }
+  for (const std::string& path : texts.evaluation) {
+    ASSIGN_OR_RETURN(const Ids ids, read_ids(tokenizer, path));
+    evaluation.insert(evaluation.end(), ids.begin(), ids.end());
+  }
+  return {};
+}
+
+// The model with the tokens of a text only, and what that alone costs, measured on the evaluation texts.
+Result<ModelHeader> prune(const CompressCommand& c, const Texts& texts, const ReadModel& read,
+                          ThreadPool& pool, nlohmann::json& told) {
+  ASSIGN_OR_RETURN(ModelHeader header, read_model_header(c.model));
+  ASSIGN_OR_RETURN(const SourceModel whole, open_source(std::move(header), read));
+  ASSIGN_OR_RETURN(const Ids used, read_ids(*whole.tokenizer, c.vocabulary));
+  ASSIGN_OR_RETURN(const TokenizerData data, read_tokenizer_data(whole.header.metadata));
+  ASSIGN_OR_RETURN(const Ids kept, tokens_to_keep(data, used));
+  Ids unused, evaluation;
+  RETURN_IF_ERROR(read_texts(texts, *whole.tokenizer, unused, evaluation));
+  told = {{"tokens_before", data.tokens.size()},
+          {"tokens_after", kept.size()},
+          {"evaluation_tokens_before", evaluation.size()},
+          {"removed_probability",
+           removed_probability(whole, kept, spread_windows(evaluation, 512, c.held_out), pool)}};
+  ASSIGN_OR_RETURN(header, read_model_header(c.model));
+  return prune_vocabulary(std::move(header), kept);
+}
 
 // Bytes that could be had without swapping; 0: not known.
 uint64_t available_memory() {
@@ -69,43 +86,12 @@ uint64_t available_memory() {
   return 0;
 }
 
-// The last eighth of every text is kept for the evaluation when there is no other text for it.
-Status read_texts(const CompressCommand& c, const Tokenizer& tokenizer, std::vector<int32_t>& calibration,
-                  std::vector<int32_t>& evaluation) {
-  for (const std::string& path : c.calibration) {
-    ASSIGN_OR_RETURN(const std::string text, read_text_file(path));
-    const std::vector<int32_t> ids = tokenizer.encode(text, true);
-    const auto cut =
-        static_cast<std::ptrdiff_t>(c.evaluation.empty() ? ids.size() - ids.size() / 8 : ids.size());
-    calibration.insert(calibration.end(), ids.begin(), ids.begin() + cut);
-    evaluation.insert(evaluation.end(), ids.begin() + cut, ids.end());
-  }
-  for (const std::string& path : c.evaluation) {
-    ASSIGN_OR_RETURN(const std::string text, read_text_file(path));
-    const std::vector<int32_t> ids = tokenizer.encode(text, true);
-    evaluation.insert(evaluation.end(), ids.begin(), ids.end());
-  }
-  return {};
-}
-
-}  // namespace
-
-Answer run_compress(const CompressCommand& c) {
-  const auto start = std::chrono::steady_clock::now();
-  const auto seconds = [&] {
-    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-  };
-  ThreadPool pool(c.threads > 0 ? c.threads : default_threads());
-  ASSIGN_OR_RETURN(ModelHeader header, read_model_header(c.model));
-  ASSIGN_OR_RETURN(ReadModel read, open_model(c.model));
-  ASSIGN_OR_RETURN(const SourceModel source, open_source(std::move(header), std::move(read)));
-  std::vector<int32_t> calibration, evaluation;
-  RETURN_IF_ERROR(read_texts(c, *source.tokenizer, calibration, evaluation));
-  AtomicFile out(c.output);
-  RETURN_IF_ERROR(out.opened());
+CompressOptions options_of(const CompressCommand& c) {
   CompressOptions options;
   options.size_bytes = c.size;
   options.bits = c.bits;
+  options.max_kl = c.max_kl;
+  options.data_free = c.data_free;
   options.seed = c.seed;
   options.windows = c.windows;
   options.held_out = c.held_out;
@@ -114,35 +100,56 @@ Answer run_compress(const CompressCommand& c) {
   if (c.damp_shift > 0) options.damp_shift = c.damp_shift;
   if (c.damp_inputs > 0) options.damp_inputs = c.damp_inputs;
   if (c.damp_outputs > 0) options.damp_outputs = c.damp_outputs;
-  const auto windows = static_cast<int64_t>(calibration.size()) / options.window_tokens;
+  return options;
+}
+
+}  // namespace
+
+Answer run_compress(const CompressCommand& c) {
+  const auto start = std::chrono::steady_clock::now();
+  ThreadPool pool(c.threads > 0 ? c.threads : default_threads());
+  AtomicFile out(c.output);
+  RETURN_IF_ERROR(out.opened());
+  RETURN_IF_ERROR(out.check_room(c.size));
+  ASSIGN_OR_RETURN(const Texts texts, choose_texts(c));
+  ASSIGN_OR_RETURN(ModelHeader header, read_model_header(c.model));
+  ASSIGN_OR_RETURN(const ReadModel read, open_model(c.model));
+  nlohmann::json vocabulary;
+  if (c.vocabulary != "keep") {
+    ASSIGN_OR_RETURN(header, prune(c, texts, read, pool, vocabulary));
+  }
+  ASSIGN_OR_RETURN(const SourceModel source, open_source(std::move(header), read));
+  Ids calibration, evaluation;
+  RETURN_IF_ERROR(read_texts(texts, *source.tokenizer, calibration, evaluation));
+  const CompressOptions options = options_of(c);
+  const auto windows =
+      std::min(static_cast<int64_t>(calibration.size()) / options.window_tokens, options.windows);
   std::fprintf(stderr, "memory: up to %.2f GB\n",
-               1e-9 * static_cast<double>(
-                          plan_memory(source.graph, options, std::min(windows, options.windows)).total()));
+               1e-9 * static_cast<double>(plan_memory(source.graph, options, windows).total()));
   FolderCheckpoint state(c.output + ".state");  // stays when the run fails or is killed
-  ASSIGN_OR_RETURN(const CompressReport report,
-                   compress::compress(
-                       source, options, calibration, evaluation, pool,
-                       [&](std::span<const uint8_t> bytes) { return out.write(bytes); },
-                       [&](const std::string& stage, double done) {
-                         std::fprintf(stderr, "\r%-12s %3.0f %%  %.0f s ", stage.c_str(), 100 * done,
-                                      seconds());
-                       },
-                       &state));
+  ASSIGN_OR_RETURN(
+      const CompressReport report,
+      compress::compress(
+          source, options, calibration, evaluation, pool,
+          [&](std::span<const uint8_t> bytes) { return out.write(bytes); }, ProgressLine(), &state));
   RETURN_IF_ERROR(out.finish());
   state.remove();
-  std::fprintf(stderr, "\n");
-  nlohmann::json bits = nlohmann::json::object();
-  for (const auto& [name, k] : report.bits) bits[name] = k;
-  return nlohmann::json{{"bytes", report.bytes},
-                        {"bits_per_weight", report.bits_per_weight},
-                        {"perplexity_before", report.quality.perplexity_before},
-                        {"perplexity_after", report.quality.perplexity_after},
-                        {"mean_kl", report.quality.mean_kl},
-                        {"top1_agreement", report.quality.top1_agreement},
-                        {"predicted_kl", report.predicted_kl},
-                        {"scored", report.quality.scored},
-                        {"bits", std::move(bits)},
-                        {"seconds", seconds()}};
+  const auto measured = [&](double value) {
+    return report.quality.scored > 0 ? nlohmann::json(value) : nlohmann::json();
+  };
+  nlohmann::json answer{
+      {"bytes", report.bytes},
+      {"bits_per_weight", report.bits_per_weight},
+      {"perplexity_before", measured(report.quality.perplexity_before)},
+      {"perplexity_after", measured(report.quality.perplexity_after)},
+      {"mean_kl", measured(report.quality.mean_kl)},
+      {"top1_agreement", measured(report.quality.top1_agreement)},
+      {"seconds", std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count()}};
+  if (!vocabulary.is_null()) {
+    vocabulary["evaluation_tokens_after"] = evaluation.size();
+    answer["vocabulary"] = std::move(vocabulary);
+  }
+  return answer;
 }
 
 }  // namespace nutshell

@@ -90,18 +90,30 @@ void add_perplexity(CLI::App& app, Main& m, PerplexityCommand& c) {
 
 void add_compress(CLI::App& app, Main& m, CompressCommand& c) {
   CLI::App* sub = app.add_subcommand("compress", "A smaller model out of a model and texts");
-  sub->add_option("MODEL", c.model, "Model file (GGUF)")->required();
+  sub->add_option("MODEL", c.model, kModelHelp)->required();
   sub->add_option("-o,--output", c.output, "File to write; appears when it is complete")->required();
   CLI::Option* size = sub->add_option("--size", c.size, "Bytes of the whole file at most");
   CLI::Option* bits = sub->add_option("--bits", c.bits, "Bits per weight of the whole file at most")
                           ->check(CLI::Range(1.0, 16.0))
                           ->excludes(size);
-  sub->add_option("--calibration", c.calibration, "Text files to calibrate on")->required();
+  CLI::Option* max_kl =
+      sub->add_option("--max-kl", c.max_kl,
+                      "The smallest file whose KL divergence stays below, in nats per token")
+          ->check(CLI::Range(1e-6, 100.0))
+          ->excludes(size)
+          ->excludes(bits);
+  sub->add_flag("--data-free", c.data_free, "No calibration: quicker, and worse");
+  sub->add_option("--vocabulary", c.vocabulary,
+                  "'keep', or a text file: tokens it does not use are taken out of the model");
+  sub->add_option(
+      "--calibration", c.calibration,
+      "Text files to calibrate on, *.jsonl: conversations; without: those of scripts/calibration");
   sub->add_option(
       "--evaluation", c.evaluation,
       "Text files to measure quality on; without: the last eighth of the calibration texts, unseen");
   sub->add_option("--windows", c.windows, "Calibration windows of 512 tokens")->check(CLI::Range(1, 100000));
-  sub->add_option("--held-out", c.held_out, "Evaluation windows of 512 tokens")->check(CLI::Range(1, 100000));
+  sub->add_option("--held-out", c.held_out, "Evaluation windows of 512 tokens; 0: nothing is measured")
+      ->check(CLI::Range(0, 100000));
   sub->add_option("--heal", c.heal,
                   "Minutes of healing (of a machine of 40 GFLOP/s): row scales and norms by gradient descent")
       ->check(CLI::Range(0.0, 1e5));
@@ -113,9 +125,24 @@ void add_compress(CLI::App& app, Main& m, CompressCommand& c) {
       ->check(CLI::Range(0.0, 1000.0));
   sub->add_option("--seed", c.seed, "Seed of the random numbers")->check(CLI::NonNegativeNumber);
   sub->add_option("--threads", c.threads, "Threads; 0: all cores")->check(CLI::Range(0, 256));
-  sub->callback([&, size, bits] {
-    if (size->count() + bits->count() == 0) throw CLI::RequiredError("--size or --bits");
+  sub->callback([&, size, bits, max_kl] {
+    if (size->count() + bits->count() + max_kl->count() == 0)
+      throw CLI::RequiredError("--size, --bits or --max-kl");
+    if (c.data_free && c.heal > 0) throw CLI::ExcludesError("--heal", "--data-free");
     m.run = [&c] { return run_compress(c); };
+    m.print = print_all;
+  });
+}
+
+void add_quantize(CLI::App& app, Main& m, QuantizeCommand& c) {
+  CLI::App* sub = app.add_subcommand("quantize", "A model in a plain number format that llama.cpp reads");
+  sub->add_option("MODEL", c.model, kModelHelp)->required();
+  sub->add_option("-o,--output", c.output, "GGUF file to write; appears when it is complete")->required();
+  sub->add_option("--to", c.to, "Q8_0, Q6_K, Q5_0, Q4_K, Q4_1, Q4_0, BF16, F16 or F32")->required();
+  sub->add_flag("--pure", c.pure, "The output matrix in this format too; otherwise it has at least Q6_K");
+  sub->add_option("--threads", c.threads, "Threads; 0: all cores")->check(CLI::Range(0, 256));
+  sub->callback([&] {
+    m.run = [&c] { return run_quantize(c); };
     m.print = print_all;
   });
 }
@@ -147,12 +174,14 @@ int main(int argc, char** argv) {
   TokenizeCommand tokenize;
   PerplexityCommand perplexity;
   CompressCommand compress;
+  QuantizeCommand quantize;
   std::string inspected;
   app.add_flag("--json", m.as_json, "One JSON object on stdout");
   add_generate(app, m, generate);
   add_tokenize(app, m, tokenize);
   add_perplexity(app, m, perplexity);
   add_compress(app, m, compress);
+  add_quantize(app, m, quantize);
   add_inspect(app, m, inspected);
   try {
     app.parse(argc, argv);

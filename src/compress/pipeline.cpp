@@ -32,10 +32,11 @@ class Compression {
  private:
   using Windows = std::vector<std::span<const int32_t>>;
   Result<Windows> windows_of(std::span<const int32_t> tokens, int64_t n, const char* what) const;
+  size_t take_evenly(Windows& texts) const;
   Status allocate(uint64_t limit);
   Result<uint64_t> wanted_bytes() const;
-  Status code(const Windows& windows, std::span<const int32_t> calibration, const Windows& held_out);
-  Status search(const Windows& windows, std::span<const int32_t> calibration, const Windows& held_out);
+  Status code(const Windows& texts, const Windows& held_out);
+  Status search(const Windows& texts, const Windows& held_out);
   Result<uint64_t> bytes_for(double predicted_kl);
   Status calibrate(const Windows& windows, std::span<const int32_t> calibration);
   void report_sizes();
@@ -74,6 +75,20 @@ Result<Compression::Windows> Compression::windows_of(std::span<const int32_t> to
                                                    std::to_string(tokens.size()) + " tokens, at least " +
                                                    std::to_string(length) + " are needed");
   return spread_windows(tokens, static_cast<int64_t>(length), n);
+}
+
+// Brings the windows of the gradients, which lie all over the text, to the front; answers how many.
+size_t Compression::take_evenly(Windows& texts) const {
+  const size_t n = std::min(texts.size(), static_cast<size_t>(options_.windows));
+  Windows taken, others;
+  for (size_t i = 0, next = 0; i < texts.size(); ++i) {
+    const bool take = next < n && i == next * texts.size() / n;
+    next += take;
+    (take ? taken : others).push_back(texts[i]);
+  }
+  texts = std::move(taken);
+  texts.insert(texts.end(), others.begin(), others.end());
+  return n;
 }
 
 // The file's head depends on how the token table is cut up: room for a run of every width and the order.
@@ -170,14 +185,16 @@ std::map<std::string, const Matrix*> Compression::changed_vectors() const {
 Result<CompressReport> Compression::run(std::span<const int32_t> calibration,
                                         std::span<const int32_t> evaluation, const WriteBytes& write) {
   targets_ = choose_targets(source_.graph);
-  Windows windows, held_out;
+  Windows texts, windows, held_out;  // texts: the windows, and more for the moments of inputs
   if (!options_.data_free) {
-    ASSIGN_OR_RETURN(windows, windows_of(calibration, options_.windows, "calibration"));
+    ASSIGN_OR_RETURN(texts, windows_of(calibration, kInputWindows * options_.windows, "calibration"));
+    const size_t n = take_evenly(texts);
+    windows.assign(texts.begin(), texts.begin() + static_cast<std::ptrdiff_t>(n));
   }
   if (options_.held_out > 0) {
     ASSIGN_OR_RETURN(held_out, windows_of(evaluation, options_.held_out, "evaluation"));
   }
-  const MemoryPlan memory = plan_memory(source_.graph, options_, static_cast<int64_t>(windows.size()));
+  const MemoryPlan memory = plan_memory(source_.graph, options_, static_cast<int64_t>(texts.size()));
   if (options_.memory_limit > 0 && memory.total() > options_.memory_limit)
     return Status(ErrorCode::out_of_memory, "compressing this model takes " + std::to_string(memory.total()) +
                                                 " bytes of memory, " + std::to_string(options_.memory_limit) +
@@ -190,25 +207,19 @@ Result<CompressReport> Compression::run(std::span<const int32_t> calibration,
   }
   after_ = source_.weights;
   RETURN_IF_ERROR(calibrate(windows, calibration));
-  RETURN_IF_ERROR(options_.max_kl > 0 ? search(windows, calibration, held_out)
-                                      : code(windows, calibration, held_out));
+  RETURN_IF_ERROR(options_.max_kl > 0 ? search(texts, held_out) : code(texts, held_out));
   const std::map<std::string, const Matrix*> changed = changed_vectors();
   RETURN_IF_ERROR(CodedFile(source_, targets_, options_.seed, provenance(), changed).write(write));
   return std::move(report_);
 }
 
 // Codes the targets at their bits, heals, and measures.
-Status Compression::code(const Windows& windows, std::span<const int32_t> calibration,
-                         const Windows& held_out) {
+Status Compression::code(const Windows& texts, const Windows& held_out) {
   report_sizes();
-  RETURN_IF_ERROR(code_targets(source_, statistics_, {options_.seed, damping_, options_.damp_shift}, windows,
-                               pool_, checkpoint_, targets_, after_,
+  RETURN_IF_ERROR(code_targets(source_, statistics_, {options_.seed, damping_}, texts, pool_, checkpoint_,
+                               targets_, after_,
                                [&](int64_t n) { tell("coding", static_cast<size_t>(n), targets_.size()); }));
   if (const int64_t steps = heal_steps(source_, options_.heal_minutes); steps > 0) {
-    ASSIGN_OR_RETURN(
-        const Windows texts,
-        windows_of(calibration, (steps * kHealTokens + options_.window_tokens - 1) / options_.window_tokens,
-                   "calibration"));
     heal(source_, texts, steps, pool_, targets_, after_,
          [&](int64_t n) { tell("healing", static_cast<size_t>(n), static_cast<size_t>(steps)); });
   }
@@ -239,8 +250,7 @@ Result<uint64_t> Compression::bytes_for(double predicted_kl) {
 
 // What is measured is a little more than what is predicted, by a share that changes slowly with the size:
 // each try corrects it. The smallest file that stays below the limit is the one.
-Status Compression::search(const Windows& windows, std::span<const int32_t> calibration,
-                           const Windows& held_out) {
+Status Compression::search(const Windows& texts, const Windows& held_out) {
   constexpr int kTries = 5;
   constexpr double kNearEnough = 0.93;
   double share = 1.1;
@@ -253,7 +263,7 @@ Status Compression::search(const Windows& windows, std::span<const int32_t> cali
     ASSIGN_OR_RETURN(const uint64_t bytes, bytes_for(aim / share));
     RETURN_IF_ERROR(allocate(bytes));
     after_ = source_.weights;
-    RETURN_IF_ERROR(code(windows, calibration, held_out));
+    RETURN_IF_ERROR(code(texts, held_out));
     const double kl = report_.quality.mean_kl;
     share = kl / std::max(report_.predicted_kl, 1e-12);
     const bool below = kl <= options_.max_kl;

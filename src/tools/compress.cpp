@@ -97,7 +97,6 @@ CompressOptions options_of(const CompressCommand& c) {
   options.held_out = c.held_out;
   options.heal_minutes = c.heal;
   options.memory_limit = available_memory();
-  if (c.damp_shift > 0) options.damp_shift = c.damp_shift;
   if (c.damp_inputs > 0) options.damp_inputs = c.damp_inputs;
   if (c.damp_outputs > 0) options.damp_outputs = c.damp_outputs;
   return options;
@@ -122,8 +121,8 @@ Answer run_compress(const CompressCommand& c) {
   Ids calibration, evaluation;
   RETURN_IF_ERROR(read_texts(texts, *source.tokenizer, calibration, evaluation));
   const CompressOptions options = options_of(c);
-  const auto windows =
-      std::min(static_cast<int64_t>(calibration.size()) / options.window_tokens, options.windows);
+  const auto windows = std::min(static_cast<int64_t>(calibration.size()) / options.window_tokens,
+                                kInputWindows * options.windows);
   std::fprintf(stderr, "memory: up to %.2f GB\n",
                1e-9 * static_cast<double>(plan_memory(source.graph, options, windows).total()));
   FolderCheckpoint state(c.output + ".state");  // stays when the run fails or is killed

@@ -30,8 +30,8 @@ std::string reply_of(const Result<json>& result) {
 std::string version() { return text_of({{"ok", true}, {"version", NUTSHELL_VERSION}}); }
 
 std::string create(int threads) {
-  g_engine = std::make_unique<Engine>(threads);
-  return text_of({{"ok", true}, {"threads", g_engine->n_threads()}});
+  g_engine = std::make_unique<Engine>(threads, ThreadPool::Start::later);
+  return text_of({{"ok", true}});
 }
 
 // Frees the engine and joins its threads: a worker whose threads are asleep in a wait is ended by browsers

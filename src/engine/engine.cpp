@@ -52,6 +52,8 @@ Engine::Reply Engine::load_next() {
     return request.status();
   }
   if (!request->has_value()) {
+    if (threads_are_late()) return json{{"state", "wait"}};
+    pool_.fit();
     session_.reset();
     model_ = loader_->take();
     loader_.reset();
@@ -67,6 +69,16 @@ Engine::Reply Engine::load_next() {
               {"pointer", reinterpret_cast<uintptr_t>(read.target)},
               {"doneBytes", loader_->done_bytes()},
               {"totalBytes", loader_->total_bytes()}};
+}
+
+// Whether to wait for threads that have not begun; two seconds at most, they may still join later.
+bool Engine::threads_are_late() {
+  using Clock = std::chrono::steady_clock;
+  if (!waiting_since_) waiting_since_ = Clock::now();
+  const bool late =
+      pool_.n_threads() < pool_.max_threads() && Clock::now() - *waiting_since_ < std::chrono::seconds(2);
+  if (!late) waiting_since_.reset();
+  return late;
 }
 
 Engine::Reply Engine::load_commit() {
@@ -96,6 +108,7 @@ Engine::Reply Engine::info() const {
                 {"contextLength", m.info.n_ctx_train}}},
               {"contextSize", m.extents.n_ctx},
               {"memoryBytes", m.needs.total()},
+              {"threads", pool_.n_threads()},
               {"chatTemplate", m.info.chat_template ? json(*m.info.chat_template) : json(nullptr)},
               {"tokens",
                {{"bos", token_json(m, m.special.bos)},
@@ -158,7 +171,9 @@ Engine::Reply Engine::generate_end() {
                 {"prefillMs", t.prefill_ms},
                 {"tokens", t.token_ids.size()},
                 {"tokenIds", t.token_ids},
-                {"decodeMs", t.decode_ms}}}};
+                {"decodeMs", t.decode_ms},
+                {"draftedTokens", t.drafted_tokens},
+                {"acceptedTokens", t.accepted_tokens}}}};
 }
 
 }  // namespace nutshell

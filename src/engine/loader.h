@@ -25,7 +25,7 @@ struct LoadOptions {
   int64_t context_size = 0;       // tokens; 0: the trained length, at most kDefaultContext
   uint64_t memory_limit = 0;      // bytes for weights, KV cache and work space; 0: only what is available
   uint64_t memory_available = 0;  // bytes the platform could give; 0: unknown
-  int64_t max_outputs = 1;        // logit rows per step (perplexity wants more than chat)
+  int64_t max_outputs = 4;        // logit rows per step: a token and drafts; perplexity wants more
 };
 
 inline constexpr int64_t kDefaultContext = 4096;

@@ -43,6 +43,8 @@ void add_generate(CLI::App& app, Main& m, GenerateCommand& c) {
   sub->add_option("MODEL", c.model, kModelHelp)->required();
   sub->add_option("--prompt", c.prompt, "Text to continue; special tokens in it are recognised")->required();
   sub->add_option("--max-tokens", c.max_tokens, "Tokens to generate at most")->check(CLI::Range(0, 1 << 24));
+  sub->add_option("--draft", c.draft, "Tokens to guess ahead at most; the text stays the same")
+      ->check(CLI::Range(0, 16));
   sub->add_option("--temperature", c.temperature, "0 is greedy")->check(CLI::Range(0.0, 10.0));
   sub->add_option("--seed", c.seed, "Seed of the random numbers")->check(CLI::NonNegativeNumber);
   sub->add_option("--threads", c.threads, "Threads; 0: all cores")->check(CLI::Range(0, 256));

@@ -26,7 +26,8 @@ describe('an answer', () => {
     ]);
     expect(prefill).toEqual([1, 2]);
     expect(engine.timings).toEqual({
-      promptTokens: 3, cachedTokens: 0, prefillMs: 1, tokens: 3, tokenIds: [100, 101, 102], decodeMs: 1, finish: 'stop',
+      promptTokens: 3, cachedTokens: 0, prefillMs: 1, tokens: 3, tokenIds: [100, 101, 102], decodeMs: 1, draftedTokens: 0, acceptedTokens: 0,
+      finish: 'stop',
     });
   });
 

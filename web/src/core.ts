@@ -31,6 +31,8 @@ export interface CoreInfo {
   model: { name: string; architecture: string; parameters: number; bytes: number; contextLength: number };
   contextSize: number;
   memoryBytes: number;
+  /** How many threads there are cores for, of those asked. */
+  threads: number;
   chatTemplate: string | null;
   tokens: Record<string, { id: number; text: string } | null>;
   addBos: boolean;
@@ -50,6 +52,7 @@ export interface CoreFile {
 
 export type LoadStep =
   | { state: 'read'; file: number; offset: number; length: number; pointer: number; doneBytes: number; totalBytes: number }
+  | { state: 'wait' } // for threads that have not begun: call again in some milliseconds
   | { state: 'ready'; info: CoreInfo };
 
 export type GenerateStep =
@@ -64,6 +67,8 @@ export interface CoreTimings {
   tokens: number;
   tokenIds: number[];
   decodeMs: number;
+  draftedTokens: number;
+  acceptedTokens: number;
 }
 
 type Bound = Exclude<keyof CoreModule, 'wasmMemory'>;

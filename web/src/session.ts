@@ -21,6 +21,8 @@ export interface SessionDeps extends SourceDeps {
 
 /** Longest single read into the heap: an abort must not wait for a whole tensor. */
 const kReadBytes = 8 << 20;
+/** Bytes read between two turns for waiting messages. */
+const kTurnBytes = 1 << 20;
 
 type Request<K extends keyof Calls> = Calls[K]['request'];
 
@@ -72,9 +74,7 @@ export class Session implements Handlers {
         logprobs: request.logprobs,
       });
       const { finish, end } = await this.pull(core, signal, emit, splitter);
-      const { promptTokens, cachedTokens, prefillMs, tokens, tokenIds, decodeMs } = end;
-      const timings = { promptTokens, cachedTokens, prefillMs, tokens, tokenIds, decodeMs, finish };
-      return { timings, memoryBytes: core.info().memoryBytes };
+      return { timings: { ...end, finish }, memoryBytes: core.info().memoryBytes };
     } finally {
       this.running = false;
     }
@@ -130,8 +130,8 @@ export class Session implements Handlers {
     return { ids: bos && !there ? [bos.id, ...ids] : ids, splitter };
   }
 
-  private describe({ simd, threads }: Decision, wish: string | undefined, file: string, outcome: Outcome): EngineInfo {
-    const { model, contextSize, memoryBytes, chatTemplate } = this.coreInfo!;
+  private describe({ simd }: Decision, wish: string | undefined, file: string, outcome: Outcome): EngineInfo {
+    const { model, contextSize, memoryBytes, threads, chatTemplate } = this.coreInfo!;
     return {
       simd,
       threads,
@@ -161,16 +161,25 @@ export class Session implements Handlers {
     meter: Meter,
     signal: AbortSignal,
   ): Promise<CoreInfo> {
+    let silent = 0;
     core.loadBegin({ files: await files.list(), contextSize, memoryLimit, name: files.name });
     for (;;) {
       throwIfAborted(signal);
       const step = core.loadNext();
       if (step.state === 'ready') return step.info;
+      if (step.state === 'wait') {
+        await this.deps.sleep(2, signal);
+        continue;
+      }
       for (let done = 0; done < step.length;) {
         const length = Math.min(kReadBytes, step.length - done);
         // The view stays valid while the bytes are waited for: only a call of the core can grow the heap.
         await files.read(step.file, step.offset + done, core.heap(step.pointer + done, length));
         done += length;
+        // Small tensors by the hundred: a turn of the loop for each would take longer than reading them.
+        silent += length;
+        if (silent < kTurnBytes) continue;
+        silent = 0;
         await this.deps.breathe();
         throwIfAborted(signal);
       }

@@ -28,7 +28,10 @@ export interface LoadOptions {
   signal?: AbortSignal;
   /** Tokens of context (prompt and answer together); default and maximum come from the model. */
   contextSize?: number;
-  /** Worker threads of the engine; 1 takes the unthreaded build. Without cross-origin isolation it is always 1. */
+  /**
+   * Threads of the engine at most: those that have no core are done without. 1 takes the unthreaded build. Without
+   * cross-origin isolation it is always 1.
+   */
   threads?: number;
   simd?: 'auto' | 'strict' | 'relaxed';
   /** Most bytes the engine may use; a model or context that needs more is refused with the numbers. */
@@ -85,6 +88,9 @@ export interface Timings {
   tokens: number;
   tokenIds: number[];
   decodeMs: number;
+  /** Tokens guessed ahead from the text so far, and how many of the guesses the model confirmed. */
+  draftedTokens: number;
+  acceptedTokens: number;
   /** Why the call ended: end token or stop text, `maxTokens` or full context, or the caller. */
   finish: 'stop' | 'length' | 'abort';
 }

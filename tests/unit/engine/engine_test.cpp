@@ -279,3 +279,29 @@ TEST_CASE("a refusal for want of memory says which context would fit") {
   CHECK(load(engine, file, {{"contextSize", fits}, {"memoryLimit", 12000000}}).is_null());
   CHECK_FALSE(load(engine, file, {{"contextSize", fits + 512}, {"memoryLimit", 12000000}}).is_null());
 }
+
+TEST_CASE("drafts change how an answer comes, not what it is") {
+  Engine engine(2);
+  REQUIRE(load(engine, test::tiny_gguf().build()).is_null());
+  std::string text;
+  for (int i = 0; i < 6; ++i) text += "the same line again and again\n";
+  const auto ids = ids_of(engine, text);
+  int64_t accepted = 0;
+  for (double temperature : {0.0, 0.3, 1.0}) {
+    json options = {{"ids", ids},           {"maxTokens", 120}, {"ignoreEnd", true},
+                    {"cachePrompt", false}, {"seed", 7},        {"temperature", temperature}};
+    options["draftTokens"] = 0;
+    const Generated plain = generate(engine, options);
+    CHECK(plain.timings["draftedTokens"] == 0);
+    options["draftTokens"] = 3;
+    const Generated drafted = generate(engine, options);
+    CHECK(drafted.ids == plain.ids);
+    CHECK(drafted.text == plain.text);
+    CHECK(drafted.timings["draftedTokens"].get<int64_t>() >=
+          drafted.timings["acceptedTokens"].get<int64_t>());
+    accepted += drafted.timings["acceptedTokens"].get<int64_t>();
+  }
+  CHECK(accepted > 0);
+  CHECK(engine.generate_begin({{"ids", ids}, {"draftTokens", 17}}).status().code() ==
+        ErrorCode::invalid_argument);
+}

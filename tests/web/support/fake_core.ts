@@ -94,11 +94,11 @@ export class FakeCore implements CoreModule {
     while (same < this.cached.length && this.cached[same] === ids[same]) same++;
     const cachedTokens = this.lastGenerate['cachePrompt'] ? same : 0;
     this.cached = ids;
-    this.timings = { promptTokens: ids.length, cachedTokens, prefillMs: 1, tokens: 0, tokenIds: [], decodeMs: 1 };
+    this.timings = { promptTokens: ids.length, cachedTokens, prefillMs: 1, tokens: 0, tokenIds: [], decodeMs: 1, draftedTokens: 0, acceptedTokens: 0 };
     return { promptTokens: ids.length, cachedTokens };
   });
 
-  private timings = { promptTokens: 0, cachedTokens: 0, prefillMs: 0, tokens: 0, tokenIds: [] as number[], decodeMs: 0 };
+  private timings = { promptTokens: 0, cachedTokens: 0, prefillMs: 0, tokens: 0, tokenIds: [] as number[], decodeMs: 0, draftedTokens: 0, acceptedTokens: 0 };
 
   generateStep = () => this.answer('generateStep', () => {
     if (this.step < 0) return { error: { code: 'internal', message: 'generateStep without generateBegin' } };
@@ -122,7 +122,7 @@ export class FakeCore implements CoreModule {
     const { chatTemplate = kChatMl, addBos = false } = this.options;
     return {
       model: { name: 'fake', architecture: 'llama', parameters: 7, bytes: this.files.reduce((sum, file) => sum + file.bytes, 0), contextLength: 2048 },
-      contextSize: 512, memoryBytes: 1000 + this.calls.length, chatTemplate, tokens: { bos: kBos, eos: kEos, eot: null }, addBos,
+      contextSize: 512, memoryBytes: 1000 + this.calls.length, threads: this.threads, chatTemplate, tokens: { bos: kBos, eos: kEos, eot: null }, addBos,
     };
   }
 

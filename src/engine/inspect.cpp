@@ -84,9 +84,9 @@ Status check_architecture(const ModelHeader& header, const TensorIndex& tensors,
   ASSIGN_OR_RETURN(const ArchDef* arch, find_architecture(name));
   if (tensors.entries().empty())
     return {ErrorCode::missing_tensor, "the file has no tensors: it is a vocabulary, not a model"};
-  ASSIGN_OR_RETURN(const HParams hparams, arch->read_hparams(file));
+  ASSIGN_OR_RETURN(const HParams hparams, read_hparams(*arch, file));
   GraphBuilder builder(tensors);
-  arch->build(builder, hparams, {});
+  arch->build(builder, hparams, header.computed);
   const Result<Graph> graph = builder.finish();
   const Status status = graph.status();
   if (status.ok()) {

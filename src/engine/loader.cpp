@@ -136,7 +136,7 @@ Status Loader::start_model() {
   ASSIGN_OR_RETURN(arch_, find_architecture(architecture));
 
   model_ = std::make_unique<Model>();
-  ASSIGN_OR_RETURN(model_->hparams, arch_->read_hparams(metadata));
+  ASSIGN_OR_RETURN(model_->hparams, read_hparams(*arch_, metadata));
   ASSIGN_OR_RETURN(TokenizerData data, read_tokenizer_data(metadata));
   model_->special = {data.bos, data.eos, data.eot, data.add_bos};
   if (static_cast<int64_t>(data.tokens.size()) != model_->hparams.n_vocab)

@@ -65,25 +65,34 @@ export class Server {
   /** Requests so far: {url, range}. */
   log = [];
 
-  constructor(root, port, isolation) {
+  constructor(root, port, isolation, more) {
     this.root = root;
+    this.more = more;
     this.port = port;
     this.isolation = isolation;
     this.origin = `http://127.0.0.1:${port}`;
   }
 
-  static async start(folder, isolation) {
+  /** `models`: further ones to serve, as scripts/serve.mjs lists them; `data` stands for a file with these bytes. */
+  static async start(folder, isolation, models = []) {
     const root = path.join(folder, 'root');
     await cp(kDist, root, { recursive: true });
     await mkdir(path.join(root, 'files'));
-    const server = new Server(root, await freePort(), isolation);
+    const more = [];
+    for (const { data, ...model } of models) {
+      const file = model.path ?? path.join(folder, model.name);
+      if (data) await writeFile(file, data);
+      check(model.name && existsSync(file), `${model.name || 'a large model'} is missing: scripts/test --full says where it is`);
+      more.push({ ...model, path: file, bytes: (await stat(file)).size });
+    }
+    const server = new Server(root, await freePort(), isolation, more);
     await server.start();
     return server;
   }
 
   async start() {
     const { size } = await stat(kModel);
-    const models = [{ name: kModelName, path: kModel, bytes: size, sha256: kModelHash, default: true }];
+    const models = [{ name: kModelName, path: kModel, bytes: size, sha256: kModelHash, default: true }, ...this.more];
     this.#server = await createAppServer({ root: this.root, isolation: this.isolation, models });
     this.#server.on('request', ({ url, headers }) => this.log.push({ url, range: headers.range ?? '' }));
     await new Promise((resolve, reject) => this.#server.once('error', reject).listen(this.port, '127.0.0.1', resolve));
@@ -117,7 +126,7 @@ export async function inWorld(options, work) {
   const folder = await mkdtemp(path.join(os.tmpdir(), 'nutshell-story-'));
   const closers = [() => rm(folder, { recursive: true, force: true })];
   try {
-    const server = await Server.start(folder, options.isolation !== false);
+    const server = await Server.start(folder, options.isolation !== false, options.models);
     closers.unshift(() => server.stop());
     const profile = path.join(folder, 'profile');
     if (options.denyStorage) await denyStorage(profile);
@@ -125,7 +134,7 @@ export async function inWorld(options, work) {
     closers.unshift(() => context.close());
     context.setDefaultTimeout(15_000);
     const broken = watchRules(context, server);
-    const note = await work({ context, server, folder, page: context.pages()[0] ?? (await context.newPage()) });
+    const note = await work({ context, server, folder, profile, page: context.pages()[0] ?? (await context.newPage()) });
     await Promise.all(context.pages().map((page) => page.evaluate(() => 0).catch(() => 0))); // let late reports arrive
     equal(broken, [], 'rules broken');
     return note;

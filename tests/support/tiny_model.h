@@ -96,7 +96,7 @@ inline TinyModel make_tiny_model(const nlohmann::json& golden, const nlohmann::j
   const auto arch = find_architecture(name);
   REQUIRE_MESSAGE(arch.ok(), arch.status().message());
   m.arch = *arch;
-  auto hparams = m.arch->read_hparams(m.header.metadata);
+  auto hparams = read_hparams(*m.arch, m.header.metadata);
   REQUIRE_MESSAGE(hparams.ok(), hparams.status().message());
   m.hparams = std::move(*hparams);
   for (const std::string_view key : m.arch->host_tensors)
@@ -106,6 +106,18 @@ inline TinyModel make_tiny_model(const nlohmann::json& golden, const nlohmann::j
       decode_row(*t->dtype, m.bytes.data() + t->pieces[0].offset, t->n_rows * t->n_cols, values.data());
     }
   return m;
+}
+
+// The tensor's bytes, all its pieces one after the other.
+inline Bytes tensor_bytes(const TinyModel& m, const TensorEntry& t) {
+  const uint64_t row = t.bytes / static_cast<uint64_t>(t.n_rows);
+  Bytes out;
+  for (const TensorPiece& piece : t.pieces) {
+    const auto begin = m.bytes.begin() + static_cast<std::ptrdiff_t>(piece.offset);
+    out.insert(out.end(), begin,
+               begin + static_cast<std::ptrdiff_t>(row * static_cast<uint64_t>(piece.n_rows)));
+  }
+  return out;
 }
 
 // Builds the graph and fills a back end with it.
@@ -126,9 +138,9 @@ inline void fill_backend(const TinyModel& m, Backend& backend, const Extents& ex
     const auto row = static_cast<size_t>(row_bytes(w.dtype, w.n_cols));
     const size_t skip =
         of_row ? static_cast<size_t>(row_bytes(w.dtype, w.first)) : static_cast<size_t>(w.first) * row;
-    const Status status = backend.upload(
-        static_cast<WeightId>(i), 0, w.n_rows,
-        std::span(m.bytes).subspan(t.pieces[0].offset + skip, static_cast<size_t>(w.n_rows) * row));
+    const Bytes bytes = tensor_bytes(m, t);
+    const Status status = backend.upload(static_cast<WeightId>(i), 0, w.n_rows,
+                                         std::span(bytes).subspan(skip, static_cast<size_t>(w.n_rows) * row));
     REQUIRE_MESSAGE(status.ok(), status.message());
   }
 }

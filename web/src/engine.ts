@@ -40,7 +40,7 @@ export class Engine {
    * `bad_chat_template`, `context_full`, `aborted` ...
    */
   chat(messages: ChatMessage[], options: GenerateOptions = {}): AsyncGenerator<string, void, void> {
-    return this.run({ messages: messages.map(({ role, content }) => ({ role, content })) }, options);
+    return this.run({ messages: messages.map(plain) }, options);
   }
 
   /** The continuation of a text (special tokens in it are recognised) or of token ids (taken as they are). */
@@ -50,7 +50,7 @@ export class Engine {
 
   /** The prompt that `chat` would give to the model. */
   async renderChat(messages: ChatMessage[], options: Pick<GenerateOptions, 'thinking' | 'tools'> = {}): Promise<string> {
-    return (await this.client.call('render', { messages, options })).text;
+    return (await this.client.call('render', { messages: messages.map(plain), options })).text;
   }
 
   /** Token ids of a text, nothing added; `special: false` takes special tokens in it as plain text. */
@@ -115,6 +115,11 @@ export class Engine {
       await ended.catch(() => undefined);
     }
   }
+}
+
+/** A message without what else its object may carry. */
+function plain({ role, content, tool_calls, tool_call_id, name }: ChatMessage): ChatMessage {
+  return { role, content, ...(tool_calls ? { tool_calls } : {}), ...(tool_call_id ? { tool_call_id } : {}), ...(name ? { name } : {}) };
 }
 
 /** Resolves (never rejects) when the signal is aborted. */

@@ -14,4 +14,5 @@ export type {
   Thinking,
   Timings,
   Token,
+  ToolCall,
 } from './types.ts';

@@ -2,10 +2,28 @@
 import type { ErrorData } from './errors.ts';
 import type { CoreOptions } from './generated/options.ts';
 
-/** One message of a chat. Templates know `system`, `user` and `assistant`; some models know more roles. */
+/** A tool the model called, in the shape of OpenAI's API. */
+export interface ToolCall {
+  id?: string;
+  type?: 'function';
+  /** `arguments`: JSON as text, or what it means. */
+  function: { name: string; arguments: string | Record<string, unknown> };
+}
+
+/**
+ * One message of a chat. Templates know `system`, `user`, `assistant` and, for models that call tools, `tool`; some models
+ * know more roles. The names of the last three fields are those of OpenAI's API and of the templates.
+ */
 export interface ChatMessage {
-  role: 'system' | 'user' | 'assistant' | (string & {});
-  content: string;
+  role: 'system' | 'user' | 'assistant' | 'tool' | (string & {});
+  /** null only beside `tool_calls`. */
+  content: string | null;
+  /** Of the assistant: what it called. */
+  tool_calls?: ToolCall[];
+  /** Of a tool: the call it answers. */
+  tool_call_id?: string;
+  /** Of a tool: its name, which some templates ask for. */
+  name?: string;
 }
 
 /**

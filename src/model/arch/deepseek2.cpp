@@ -9,8 +9,8 @@
 //   attn_kv_b (older files)                  keys and values are made for every head
 #include <cmath>
 
-#include "model/attention.h"
 #include "model/experts.h"
+#include "model/layer.h"
 
 namespace nutshell {
 namespace {
@@ -64,7 +64,7 @@ class Layer {
     const ActId o = g_.has(name("attn_kv_b.weight")) ? attend_heads(h) : attend_latent(h);
     g_.add_linear(x, o, g_.matrix(name("attn_output.weight"), p_.n_embd, p_.n_head * m_.head_dim_v));
     const ActId f = g_.rms_norm(x, g_.vector(name("ffn_norm.weight"), p_.n_embd), p_.rms_eps);
-    if (il_ < p_.moe.n_dense_layers) return add_feed_forward(g_, p_, il_, x, f, p_.n_ff);
+    if (il_ < p_.moe.n_dense_layers) return add_feed_forward(g_, p_, {}, il_, x, f, p_.n_ff);
     // V3 scores groups of experts by their best two, V2 by the best one.
     const bool v3 = p_.moe.gating == kSigmoid;
     add_experts(g_, p_,
@@ -72,7 +72,7 @@ class Layer {
                  .normalize = p_.moe.normalize,
                  .group_best = v3 ? 2 : 1},
                 il_, x, f);
-    if (p_.moe.n_shared > 0) add_feed_forward(g_, p_, il_, x, f, p_.moe.n_shared * p_.moe.n_ff, "_shexp");
+    if (p_.moe.n_shared > 0) add_feed_forward(g_, p_, {}, il_, x, f, p_.moe.n_shared * p_.moe.n_ff, "_shexp");
   }
 
  private:

@@ -22,11 +22,10 @@ Result<HParams> read(const GgufFile& file) {
 }
 
 void build(GraphBuilder& g, const HParams& p, const HostTensors&) {
-  DecoderTraits traits{.rope_style = RopeStyle::half, .activation = Activation::gelu_tanh};
-  traits.post_norms = true;
+  DecoderTraits traits{.layer = {.activation = Activation::gelu_tanh, .post_norms = true}};
   traits.embed_scale = std::sqrt(static_cast<float>(p.n_embd));
   if (p.n_layer == kLayers27B)
-    traits.attention_scale = 1.0f / std::sqrt(static_cast<float>(p.n_embd / p.n_head));
+    traits.layer.attention_scale = 1.0f / std::sqrt(static_cast<float>(p.n_embd / p.n_head));
   build_decoder(g, p, traits, make_rope(p.rope));
 }
 

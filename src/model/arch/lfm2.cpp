@@ -1,7 +1,7 @@
 // lfm2: Liquid AI's LFM2, dense. Layers without key/value heads (head_count_kv is a list) mix positions by a
 // gated short convolution, the others by attention as qwen3 does. The norm at the end is called
 // token_embd_norm in files.
-#include "model/attention.h"
+#include "model/layer.h"
 
 namespace nutshell {
 namespace {
@@ -32,7 +32,7 @@ void build(GraphBuilder& g, const HParams& p, const HostTensors&) {
     else
       add_attention(g, p, {.qk_norm = true}, il, rope, x, h);
     const ActId f = g.rms_norm(x, g.vector(block_tensor(il, "ffn_norm.weight"), p.n_embd), p.rms_eps);
-    add_feed_forward(g, p, il, x, f, p.n_ff);
+    add_feed_forward(g, p, {}, il, x, f, p.n_ff);
   }
   add_head(g, p, x, "token_embd_norm.weight");
 }

@@ -1,7 +1,7 @@
 // qwen3moe: Qwen 3 with a mixture of experts in every layer. Attention as qwen3; softmax over all experts,
 // the chosen ones' weights add up to one.
-#include "model/attention.h"
 #include "model/experts.h"
+#include "model/layer.h"
 
 namespace nutshell {
 namespace {

@@ -5,9 +5,8 @@ namespace nutshell {
 namespace {
 
 void build(GraphBuilder& g, const HParams& p, const HostTensors&) {
-  DecoderTraits traits{.rope_style = RopeStyle::interleaved};
-  traits.no_rope_every = 4;
-  build_decoder(g, p, traits, make_rope(p.rope));
+  build_decoder(g, p, {.layer = {.rope_style = RopeStyle::interleaved}, .no_rope_every = 4},
+                make_rope(p.rope));
 }
 
 }  // namespace

@@ -253,8 +253,13 @@ TEST_CASE("files that are not this model are refused with their own code, and th
   w.keys.erase(w.keys.begin() + 2);
   refuse(w.build(), "missing_metadata", "block_count");
   w = test::tiny_gguf();
+  w.add("llama.rope.scaling.type", "dynamic");
+  refuse(w.build(), "unsupported_architecture", "'dynamic' is not supported; supported: none, linear");
+  w = test::tiny_gguf();
   w.add("llama.rope.scaling.type", "longrope");
-  refuse(w.build(), "unsupported_architecture", "longrope");
+  refuse(w.build(), "missing_tensor", "rope_factors_short.weight");
+  w.add_tensor("rope_factors_short.weight", {7}, DType::f32, Bytes(28));
+  refuse(w.build(), "bad_shape", "'rope_factors_short.weight' has 7 values, expected 8");
   w = test::tiny_gguf();
   w.add("llama.rope.dimension_count", uint32_t{7});
   refuse(w.build(), "corrupt_file", "odd");

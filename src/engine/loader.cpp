@@ -271,8 +271,8 @@ Status Loader::commit_transposed(const Upload& u) {
   done_bytes_ += requested_bytes_ * static_cast<uint64_t>(u.n_rows) / static_cast<uint64_t>(t.n_rows);
   staging_ = transpose(staging_, t.n_cols, t.n_rows);
   const size_t row = staging_.size() / static_cast<size_t>(t.n_rows);
-  const std::span<const uint8_t> rows = std::span(staging_).subspan(
-      row * static_cast<size_t>(u.first_row), row * static_cast<size_t>(u.n_rows));
+  const std::span<const uint8_t> rows = std::span(staging_).subspan(row * static_cast<size_t>(u.first_row),
+                                                                    row * static_cast<size_t>(u.n_rows));
   RETURN_IF_ERROR(model_->backend->upload(u.weight, 0, u.n_rows, rows));
   ++upload_;
   next_weight();

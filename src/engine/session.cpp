@@ -15,6 +15,7 @@ constexpr size_t kMaxStops = 64, kMaxStopBytes = 1024;
 }  // namespace
 
 Status Session::check(const GenerateOptions& o) const {
+  if (model_.embeds()) return {ErrorCode::no_generation, {}};
   const int32_t n_vocab = static_cast<int32_t>(model_.hparams.n_vocab);
   if (o.prompt.empty()) return {ErrorCode::invalid_argument, "the prompt is empty"};
   for (int32_t id : o.prompt)

@@ -8,12 +8,13 @@ import { stories as load } from './stories/load.mjs';
 import { stories as offline } from './stories/offline.mjs';
 import { stories as broken } from './stories/broken.mjs';
 import { stories as memory } from './stories/memory.mjs';
+import { stories as embed } from './stories/embed.mjs';
 import { stories as bench } from './stories/bench.mjs';
 
 const kStoryMs = 150_000;
 
 const words = process.argv.slice(2).map((word) => word.toLowerCase());
-const all = [...chat, ...load, ...offline, ...broken, ...memory, ...bench];
+const all = [...chat, ...load, ...offline, ...broken, ...memory, ...embed, ...bench];
 const chosen = all.filter(({ name }) => words.length === 0 || words.some((word) => name.toLowerCase().includes(word)));
 
 async function run({ options = {}, work }) {

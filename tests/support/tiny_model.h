@@ -172,8 +172,8 @@ inline double nrmse(const std::vector<float>& got, const std::vector<double>& wa
 
 // The distance that tiny models may have on the CPU from logits in double precision: f32 sums of up to 100
 // terms, five in a row per layer and two layers, give about sqrt(100) * 10 * 2^-24 = 6e-6; keys, values,
-// queries and softmax weights are rounded to about 14 bits (2^-14 of the largest each, averaged over heads and
-// positions), which dominates: two layers of that add up to at most 5e-4.
+// queries and softmax weights are rounded to about 14 bits (2^-14 of the largest each, averaged over heads
+// and positions), which dominates: two layers of that add up to at most 5e-4.
 constexpr double kTinyCpuTolerance = 5e-4;
 
 }  // namespace nutshell::test

@@ -73,7 +73,8 @@ Result<std::vector<bool>> attending_layers(const HfConfig& config, int64_t n_lay
   ASSIGN_OR_RETURN(const std::vector<float> numbers, config.numbers("full_attn_idxs"));
   for (const float number : numbers) {
     if (!(number >= 0 && number < static_cast<float>(n_layer)))
-      return Status(ErrorCode::corrupt_file, config.file() + ": full_attn_idxs names a layer that is not there");
+      return Status(ErrorCode::corrupt_file,
+                    config.file() + ": full_attn_idxs names a layer that is not there");
     attends[static_cast<size_t>(number)] = true;
   }
   return attends;

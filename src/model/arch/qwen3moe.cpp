@@ -48,8 +48,9 @@ Status translate(const HfConfig& config, HfModel&) {
                    config.has("mlp_only_layers") ? config.numbers("mlp_only_layers") : std::vector<float>());
   if (!normalized || step != 1 || !dense.empty())
     return {ErrorCode::unsupported_architecture,
-            config.file() + ": dense layers among those with experts, and weights of experts that do not add "
-                            "up to one, are not supported"};
+            config.file() +
+                ": dense layers among those with experts, and weights of experts that do not add "
+                "up to one, are not supported"};
   return refuse_sliding_window(config, "use_sliding_window");
 }
 

@@ -31,11 +31,8 @@ Status translate(const HfConfig& config, HfModel& out) {
   return refuse_sliding_window(config, "use_sliding_window");
 }
 
-constexpr HfDef kHf = {.classes = kClasses,
-                       .base = &hf_decoder,
-                       .activations = kHfSilu,
-                       .tied = true,
-                       .translate = &translate};
+constexpr HfDef kHf = {
+    .classes = kClasses, .base = &hf_decoder, .activations = kHfSilu, .tied = true, .translate = &translate};
 
 }  // namespace
 

@@ -173,9 +173,9 @@ Status check_attention_scalar(const HfConfig& config, int64_t large_layers) {
   const int64_t expected = n_layer == large_layers ? n_embd / n_head : head_dim;
   ASSIGN_OR_RETURN(const int64_t scalar, config.integer("query_pre_attn_scalar", expected));
   if (scalar == expected) return {};
-  return {ErrorCode::unsupported_architecture,
-          config.file() + ": query_pre_attn_scalar is " + std::to_string(scalar) + ", supported for this model: " +
-              std::to_string(expected)};
+  return {ErrorCode::unsupported_architecture, config.file() + ": query_pre_attn_scalar is " +
+                                                   std::to_string(scalar) +
+                                                   ", supported for this model: " + std::to_string(expected)};
 }
 
 Status refuse_sliding_window(const HfConfig& config, std::string_view key) {

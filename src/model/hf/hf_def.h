@@ -51,7 +51,7 @@ struct HfDef {
   const HfDef* base = nullptr;  // its keys, tensors and translate() hold too, where one's own say nothing
   std::span<const std::string_view> activations = {};  // what hidden_act may be; anything else is refused
   bool embeds = false;  // a model of texts' vectors; sentence_transformers.h reads how they are made
-  bool tied = false;  // what tie_word_embeddings is where the config does not say
+  bool tied = false;    // what tie_word_embeddings is where the config does not say
   // What is no mere renaming; runs after the keys. A base's keys find what is there already and leave it.
   Status (*translate)(const HfConfig& config, HfModel& out) = nullptr;
 };
@@ -68,7 +68,8 @@ std::string hf_rope_path(const HfConfig& config, const std::string& layers);
 Status add_hf_rope(const HfConfig& config, int64_t head_dim, HfModel& out);
 // Its key in GGUF: DeepSeek's mscale_all_dim, a tenth of it.
 inline constexpr std::string_view kYarnLogMultiplierKey = "rope.scaling.yarn_log_multiplier";
-// Window and which layers have it: layer_types, or every n-th has none, or neither (the family's own pattern).
+// Window and which layers have it: layer_types, or every n-th has none, or neither (the family's own
+// pattern).
 Status add_sliding_window(const HfConfig& config, HfModel& out);
 // Gemma: scores are divided by the root of the head's width, but in the size with large_layers layers by that
 // of n_embd / n_head. unsupported_architecture for anything else.

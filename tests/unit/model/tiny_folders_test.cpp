@@ -1,6 +1,6 @@
 // The tiny models of tests/golden/models as Hugging Face folders, written as transformers saves them
-// (tests/golden/folders, made by scripts/golden/make_folders.py): the golden logits must come out, as from the
-// GGUF file.
+// (tests/golden/folders, made by scripts/golden/make_folders.py): the golden logits must come out, as from
+// the GGUF file.
 #include <doctest/doctest.h>
 
 #include "model/arch/arch.h"
@@ -137,8 +137,7 @@ TEST_CASE("tiny models: the folder that transformers writes gives the golden log
       const std::string variant_name = variant["name"];
       CAPTURE(variant_name);
       REQUIRE(saved["name"] == variant_name);
-      const auto logits =
-          folder_logits(pool, folder_of(golden, variant, saved, saved["config"]), golden);
+      const auto logits = folder_logits(pool, folder_of(golden, variant, saved, saved["config"]), golden);
       const TinyModel model = make_tiny_model(golden, variant);
       const auto backend = make_cpu_backend(pool);
       const auto n = static_cast<int64_t>(golden["tokens"].size());

@@ -61,7 +61,8 @@ TokenizerData small(bool with_bytes = true) {
 
 void check_vocabulary(const char* name, const char* variable) {
   const auto t = make(testing::read_tokenizer(testing::required_path(variable)));
-  const json golden = read_golden(std::string("text/ids_") + name + ".json"), all = read_golden("text/strings.json");
+  const json golden = read_golden(std::string("text/ids_") + name + ".json"),
+             all = read_golden("text/strings.json");
   const json& strings = all["strings"];
   REQUIRE(strings.size() >= 2000);
   REQUIRE(golden["plain"].size() == strings.size());

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "engine/embed.h"
 #include "engine/options.h"
 
 namespace nutshell {
@@ -105,7 +106,8 @@ Engine::Reply Engine::info() const {
                 {"architecture", m.info.architecture},
                 {"parameters", m.info.parameters},
                 {"bytes", m.info.file_bytes},
-                {"contextLength", m.info.n_ctx_train}}},
+                {"contextLength", m.info.n_ctx_train},
+                {"embeddingSize", m.embeds() ? m.hparams.n_embd : 0}}},
               {"contextSize", m.extents.n_ctx},
               {"memoryBytes", m.needs.total()},
               {"threads", pool_.n_threads()},
@@ -135,6 +137,15 @@ Engine::Reply Engine::detokenize(const json& arguments) const {
   Utf8Stream utf8;
   std::string text = utf8.push(model_->tokenizer->decode(ids.prompt, true));
   return json{{"text", text + utf8.flush()}};
+}
+
+Engine::Reply Engine::embed(const json& arguments) {
+  if (!model_) return no_model();
+  if (!arguments.is_object() || !arguments.contains("text") || !arguments["text"].is_string())
+    return Status(ErrorCode::invalid_argument, "embed needs {text}");
+  ASSIGN_OR_RETURN(const TextEmbedding e,
+                   embed_text(*model_, arguments["text"].get_ref<const std::string&>()));
+  return json{{"embedding", e.values}, {"tokens", e.n_tokens}, {"truncated", e.truncated}};
 }
 
 Engine::Reply Engine::generate_begin(const json& json_options) {

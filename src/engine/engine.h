@@ -35,11 +35,12 @@ class Engine {
   Reply load_next();
   Reply load_commit();
   Reply unload();
-  // {model:{name, architecture, parameters, bytes, contextLength}, contextSize, memoryBytes, threads,
-  //  chatTemplate, tokens:{bos, eos, eot: {id, text} or null}, addBos}
+  // {model:{name, architecture, parameters, bytes, contextLength, embeddingSize}, contextSize, memoryBytes, threads,
+  //  chatTemplate, tokens:{bos, eos, eot: {id, text} or null}, addBos}; embeddingSize: 0 for language models
   Reply info() const;
   Reply tokenize(const nlohmann::json& arguments) const;    // {text, special?} -> {ids}
   Reply detokenize(const nlohmann::json& arguments) const;  // {ids} -> {text}
+  Reply embed(const nlohmann::json& arguments);             // {text} -> {embedding, tokens, truncated}
   Reply generate_begin(const nlohmann::json& options);      // options.def and {ids, stop, logitBias} ->
                                                             // {promptTokens, cachedTokens}
   // {state:"prefill", done, total} | {state:"token", id, text, logprob?, finish} | {state:"done", text,

@@ -31,6 +31,9 @@ struct LoadOptions {
 inline constexpr int64_t kDefaultContext = 4096;
 inline constexpr int64_t kPrefillTokens = 128;  // tokens per step: weights are unpacked once per step
 
+// What a model is allocated for. context_size, max_outputs: as in LoadOptions.
+Extents choose_extents(const HParams& hparams, int64_t context_size, int64_t max_outputs);
+
 class Loader {
  public:
   Loader(ThreadPool& pool, LoadOptions options);
@@ -47,6 +50,13 @@ class Loader {
 
  private:
   enum class Phase { header, host_tensors, weights, ready };
+  struct Upload {
+    WeightId weight;
+    const TensorEntry* tensor;
+    uint64_t row_bytes;
+    int64_t n_rows, first_row;  // in the file; a weight may be some of the tensor's rows,
+    uint64_t skip_bytes;        // or a part of its only row
+  };
 
   Result<std::optional<ReadRequest>> request();
   ReadRequest host_request();
@@ -55,6 +65,7 @@ class Loader {
   Status commit_host_tensor();
   Status start_weights();  // graph, memory plan, allocation
   Status commit_weight();
+  Status commit_transposed(const Upload& u);
   void next_weight();
 
   ThreadPool& pool_;
@@ -72,13 +83,6 @@ class Loader {
   HostTensors host_;
   std::unique_ptr<Model> model_;
 
-  struct Upload {
-    WeightId weight;
-    const TensorEntry* tensor;
-    uint64_t row_bytes;
-    int64_t n_rows, first_row;  // in the file; a weight may be some of the tensor's rows,
-    uint64_t skip_bytes;        // or a part of its only row
-  };
   std::vector<Upload> uploads_;  // by file and offset
   size_t upload_ = 0;
   int64_t row_ = 0, chunk_rows_ = 0;  // rows given to the back end, and rows of the chunk under way

@@ -17,6 +17,7 @@ constexpr int64_t kMaxDraft = 16;
 }  // namespace
 
 Status Session::check(const GenerateOptions& o) const {
+  if (model_.embeds()) return {ErrorCode::no_generation, {}};
   const int32_t n_vocab = static_cast<int32_t>(model_.hparams.n_vocab);
   if (o.prompt.empty()) return {ErrorCode::invalid_argument, "the prompt is empty"};
   for (int32_t id : o.prompt)

@@ -51,8 +51,8 @@ class Session {
   // The model must outlive the session.
   explicit Session(Model& model) : model_(model) {}
 
-  // Starts a generation; ends one that runs. Errors: invalid_argument, context_full; the KV cache stays as it
-  // was.
+  // Starts a generation; ends one that runs. Errors: invalid_argument, context_full, no_generation (an
+  // embedding model); the KV cache stays as it was.
   Status begin(GenerateOptions options);
   // One chunk of the prompt, or one token. After the last token (finish set) every step is `done`.
   Result<StepResult> step();

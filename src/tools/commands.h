@@ -36,6 +36,14 @@ struct TokenizeCommand {
 };
 Answer run_tokenize(const TokenizeCommand& command);
 
+struct EmbedCommand {
+  std::string model, text;
+  std::string file;     // a text per line
+  int threads = 0;      // 0: all cores
+  int64_t context = 0;  // 0: the default
+};
+Answer run_embed(const EmbedCommand& command);
+
 struct PerplexityCommand {
   std::string model, file, reference;
   int64_t context = 512;

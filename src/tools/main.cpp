@@ -76,6 +76,29 @@ void add_tokenize(CLI::App& app, Main& m, TokenizeCommand& c) {
   });
 }
 
+void add_embed(CLI::App& app, Main& m, EmbedCommand& c) {
+  CLI::App* sub = app.add_subcommand("embed", "The vectors of texts, by an embedding model");
+  sub->add_option("MODEL", c.model, kModelHelp)->required();
+  CLI::Option* text = sub->add_option("--text", c.text, "The text");
+  CLI::Option* file = sub->add_option("--file", c.file, "A file with a text per line")->excludes(text);
+  sub->add_option("--threads", c.threads, "Threads; 0: all cores")->check(CLI::Range(0, 256));
+  sub->add_option("--context", c.context, "Tokens a text may have, longer ones are cut; 0: as the model says")
+      ->check(CLI::Range(0, 1 << 24));
+  sub->callback([&, text, file] {
+    if (text->count() + file->count() == 0) throw CLI::RequiredError("--text or --file");
+    m.run = [&c] { return run_embed(c); };
+    m.print = [](const json& a) {
+      for (const json& vector : a["embeddings"]) std::cout << dump(vector) << "\n";
+      std::cout << std::flush;
+      for (size_t i = 0; i < a["truncated"].size(); ++i)
+        if (a["truncated"][i].get<bool>())
+          std::fprintf(stderr,
+                       "text %zu is longer than the model reads: its first %lld tokens were embedded\n",
+                       i + 1, static_cast<long long>(a["tokens"][i].get<int64_t>()));
+    };
+  });
+}
+
 void add_perplexity(CLI::App& app, Main& m, PerplexityCommand& c) {
   CLI::App* sub = app.add_subcommand("perplexity", "Perplexity of a text, and distance to a reference model");
   sub->add_option("MODEL", c.model, kModelHelp)->required();
@@ -142,12 +165,14 @@ int main(int argc, char** argv) {
   Main m;
   GenerateCommand generate;
   TokenizeCommand tokenize;
+  EmbedCommand embed;
   PerplexityCommand perplexity;
   CompressCommand compress;
   std::string inspected;
   app.add_flag("--json", m.as_json, "One JSON object on stdout");
   add_generate(app, m, generate);
   add_tokenize(app, m, tokenize);
+  add_embed(app, m, embed);
   add_perplexity(app, m, perplexity);
   add_compress(app, m, compress);
   add_inspect(app, m, inspected);

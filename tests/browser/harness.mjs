@@ -11,12 +11,14 @@ import { fileURLToPath } from 'node:url';
 import { chromium } from 'playwright-core';
 import { createAppServer } from '../../scripts/serve.mjs';
 
-const kRoot = fileURLToPath(new URL('../../', import.meta.url));
+export const kRoot = fileURLToPath(new URL('../../', import.meta.url));
 const kDist = path.join(kRoot, 'web/dist');
 const kChromium = '/usr/bin/chromium';
 const kFlags = ['--no-sandbox', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync'];
 
 export const kModel = process.env.NUTSHELL_MODEL_SMOLLM2 ?? '';
+/** Folder of all-MiniLM-L6-v2. */
+export const kMiniLm = process.env.NUTSHELL_MODEL_MINILM ?? '';
 export const kModelName = path.basename(kModel);
 // SmolLM2-135M-Instruct Q4_1, the file that scripts/model smollm2 fetches; the page checks it while it downloads.
 const kModelHash = 'b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53';
@@ -44,6 +46,7 @@ export async function until(probe, what, timeoutMs = 10_000) {
 /** Throws with the command that helps if something the stories need is missing. */
 export function checkNeeds() {
   check(kModel && existsSync(kModel), 'NUTSHELL_MODEL_SMOLLM2 must name the SmolLM2 file (scripts/model smollm2 prints its path)');
+  check(kMiniLm && existsSync(kMiniLm), 'NUTSHELL_MODEL_MINILM must name the folder of MiniLM (scripts/model minilm prints its path)');
   check(existsSync(path.join(kDist, 'index.html')), 'web/dist is missing: run scripts/build first');
   check(existsSync(kChromium), `${kChromium} is missing: install the package chromium`);
 }

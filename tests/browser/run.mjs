@@ -8,6 +8,7 @@ import { stories as load } from './stories/load.mjs';
 import { stories as offline } from './stories/offline.mjs';
 import { stories as broken } from './stories/broken.mjs';
 import { stories as memory } from './stories/memory.mjs';
+import { stories as embed } from './stories/embed.mjs';
 import { stories as bench } from './stories/bench.mjs';
 import { stories as sources } from './stories/sources.mjs';
 import { stories as thinking } from './stories/thinking.mjs';
@@ -18,7 +19,7 @@ const kStoryMs = 150_000; // where a story names no limit of its own
 
 const words = process.argv.slice(2).map((word) => word.toLowerCase());
 const full = process.env.NUTSHELL_FULL !== undefined; // scripts/test --full
-const all = [...chat, ...load, ...sources, ...thinking, ...picker, ...offline, ...broken, ...memory, ...bench, ...(full ? models : [])];
+const all = [...chat, ...load, ...sources, ...thinking, ...picker, ...offline, ...broken, ...memory, ...embed, ...bench, ...(full ? models : [])];
 const chosen = all.filter(({ name }) => words.length === 0 || words.some((word) => name.toLowerCase().includes(word)));
 
 async function run({ options = {}, ms = kStoryMs, work }) {

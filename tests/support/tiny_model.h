@@ -5,6 +5,7 @@
 
 #include <doctest/doctest.h>
 
+#include <cmath>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
@@ -55,6 +56,18 @@ inline Bytes tiny_mxfp4(uint64_t seed, uint64_t n) {
   return bytes;
 }
 
+// The f32 values of a tensor of the golden's list, row by row.
+inline std::vector<float> tiny_values(const nlohmann::json& tensor, uint64_t seed) {
+  const std::string name = tensor[0];
+  uint64_t n = 1;
+  for (const auto& extent : tensor[1]) n *= extent.get<uint64_t>();
+  const float scale = tensor[2], offset = tensor[3];
+  std::vector<float> values;
+  values.reserve(n);
+  for (uint64_t i = 0; i < n; ++i) values.push_back(offset + uniform_pm1(fnv1a(name) ^ seed, i) * scale);
+  return values;
+}
+
 inline void add_tiny_tensor(GgufWriter& w, const nlohmann::json& tensor, uint64_t seed) {
   const std::string name = tensor[0];
   std::vector<uint64_t> dims;  // the golden has rows first, GGUF the contiguous extent
@@ -67,10 +80,9 @@ inline void add_tiny_tensor(GgufWriter& w, const nlohmann::json& tensor, uint64_
     w.add_tensor(name, dims, DType::mxfp4, tiny_mxfp4(fnv1a(name) ^ seed, n));
     return;
   }
-  const float scale = tensor[2], offset = tensor[3];
   Bytes bytes;
   bytes.reserve(n * sizeof(float));
-  for (uint64_t i = 0; i < n; ++i) put(bytes, offset + uniform_pm1(fnv1a(name) ^ seed, i) * scale);
+  for (const float value : tiny_values(tensor, seed)) put(bytes, value);
   w.add_tensor(name, dims, DType::f32, std::move(bytes));
 }
 
@@ -144,5 +156,36 @@ inline void fill_backend(const TinyModel& m, Backend& backend, const Extents& ex
     REQUIRE_MESSAGE(status.ok(), status.message());
   }
 }
+
+// The logits at ascending positions of one step over all tokens.
+inline std::vector<std::vector<float>> run_whole(Backend& backend, const std::vector<int32_t>& tokens,
+                                                 const std::vector<int32_t>& positions) {
+  const Status status = backend.run({tokens, 0, positions});
+  REQUIRE_MESSAGE(status.ok(), status.message());
+  std::vector<std::vector<float>> out;
+  for (size_t i = 0; i < positions.size(); ++i) {
+    const auto row = backend.logits(static_cast<int64_t>(i));
+    out.emplace_back(row.begin(), row.end());
+  }
+  return out;
+}
+
+// Relative root mean square difference.
+inline double nrmse(const std::vector<float>& got, const std::vector<double>& want) {
+  REQUIRE(got.size() == want.size());
+  double error = 0, norm = 0;
+  for (size_t i = 0; i < got.size(); ++i) {
+    const double difference = static_cast<double>(got[i]) - want[i];
+    error += difference * difference;
+    norm += want[i] * want[i];
+  }
+  return std::sqrt(error / norm);
+}
+
+// The distance that tiny models may have on the CPU from logits in double precision: f32 sums of up to 100
+// terms, five in a row per layer and two layers, give about sqrt(100) * 10 * 2^-24 = 6e-6; keys, values,
+// queries and softmax weights are rounded to about 14 bits (2^-14 of the largest each, averaged over heads
+// and positions), which dominates: two layers of that add up to at most 5e-4.
+constexpr double kTinyCpuTolerance = 5e-4;
 
 }  // namespace nutshell::test

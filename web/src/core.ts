@@ -17,6 +17,7 @@ export interface CoreModule {
   info(): string;
   tokenize(json: string): string;
   detokenize(json: string): string;
+  embed(json: string): string;
   generateBegin(json: string): string;
   generateStep(): string;
   generateEnd(): string;
@@ -28,7 +29,7 @@ export type CoreFactory = (options: {
 }) => Promise<CoreModule>;
 
 export interface CoreInfo {
-  model: { name: string; architecture: string; parameters: number; bytes: number; contextLength: number };
+  model: { name: string; architecture: string; parameters: number; bytes: number; contextLength: number; embeddingSize: number };
   contextSize: number;
   memoryBytes: number;
   /** How many threads there are cores for, of those asked. */
@@ -136,6 +137,11 @@ export class Core {
 
   detokenize(ids: number[]): string {
     return (this.call('detokenize', JSON.stringify({ ids })) as { text: string }).text;
+  }
+
+  /** The vector of one text. */
+  embed(text: string): { embedding: number[]; tokens: number; truncated: boolean } {
+    return this.call('embed', JSON.stringify({ text })) as { embedding: number[]; tokens: number; truncated: boolean };
   }
 
   generateBegin(request: CoreGenerate): { promptTokens: number; cachedTokens: number } {

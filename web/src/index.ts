@@ -5,6 +5,8 @@ export { detectCapabilities, type Capabilities } from './platform.ts';
 export { deleteModel, listModels } from './store/shelf.ts';
 export type {
   ChatMessage,
+  EmbedOptions,
+  Embeddings,
   EngineInfo,
   GenerateOptions,
   LoadOptions,

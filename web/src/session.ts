@@ -10,7 +10,7 @@ import type { Calls, Prompt, RenderOptions } from './rpc/protocol.ts';
 import type { HandlerContext, Handlers } from './rpc/server.ts';
 import { ChatTemplate } from './text/template.ts';
 import { makeSplitter, type Splitter, thinkingOf } from './text/thinking.ts';
-import type { EngineInfo, Timings } from './types.ts';
+import type { Embeddings, EngineInfo, Timings } from './types.ts';
 
 export interface SessionDeps extends SourceDeps {
   capabilities(): Capabilities;
@@ -59,11 +59,10 @@ export class Session implements Handlers {
     return this.describe(decision, request.name, files.name, outcome);
   };
 
-  run = async (request: Request<'run'>, { signal, emit }: HandlerContext<'run'>): Promise<Calls['run']['reply']> => {
-    const { core } = this.loaded();
-    if (this.running) throw new EngineError('busy');
-    this.running = true;
-    try {
+  run = (request: Request<'run'>, { signal, emit }: HandlerContext<'run'>): Promise<Calls['run']['reply']> => {
+    return this.alone(async ({ core, info }) => {
+      // Before the template: an embedding model has none, which is not what is wrong.
+      if (info.model.embeddingSize > 0) throw new EngineError('no_generation');
       const { stop, thinking, tools, ...options } = request.options;
       const { ids, splitter } = this.prepare(request.prompt, { thinking, tools });
       core.generateBegin({
@@ -75,9 +74,23 @@ export class Session implements Handlers {
       });
       const { finish, end } = await this.pull(core, signal, emit, splitter);
       return { timings: { ...end, finish }, memoryBytes: core.info().memoryBytes };
-    } finally {
-      this.running = false;
-    }
+    });
+  };
+
+  embed = ({ texts }: Request<'embed'>, { signal, emit }: HandlerContext<'embed'>): Promise<Embeddings> => {
+    return this.alone(async ({ core }) => {
+      const all: Embeddings = { embeddings: [], tokens: [], truncated: [] };
+      for (const text of texts) {
+        throwIfAborted(signal);
+        const { embedding, tokens, truncated } = core.embed(text);
+        all.embeddings.push(Float32Array.from(embedding));
+        all.tokens.push(tokens);
+        all.truncated.push(truncated);
+        emit({ doneTexts: all.tokens.length, totalTexts: texts.length });
+        await this.deps.breathe();
+      }
+      return all;
+    });
   };
 
   render = ({ messages, options }: Request<'render'>): Calls['render']['reply'] => {
@@ -97,6 +110,18 @@ export class Session implements Handlers {
     (await this.starting?.catch(() => null))?.destroy();
     return {};
   };
+
+  /** Work that nothing else of the engine may come between. */
+  private async alone<T>(work: (loaded: { core: Core; info: CoreInfo }) => Promise<T>): Promise<T> {
+    const loaded = this.loaded();
+    if (this.running) throw new EngineError('busy');
+    this.running = true;
+    try {
+      return await work(loaded);
+    } finally {
+      this.running = false;
+    }
+  }
 
   private loaded(): { core: Core; info: CoreInfo } {
     if (!this.core || !this.coreInfo) throw new EngineError('no_model');
@@ -144,6 +169,7 @@ export class Session implements Handlers {
         parameters: model.parameters,
         bytes: model.bytes,
         contextLength: model.contextLength,
+        embeddingSize: model.embeddingSize,
         url: outcome.url,
       },
       hasChatTemplate: Boolean(chatTemplate),

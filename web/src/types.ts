@@ -113,6 +113,22 @@ export interface Timings {
   finish: 'stop' | 'length' | 'abort';
 }
 
+/** What `Engine.embed` gives: one entry per text in each list. */
+export interface Embeddings {
+  /** The vectors; of an embedding model that says nothing else they have length 1, so a dot product is the cosine. */
+  embeddings: Float32Array[];
+  /** Tokens that were read of each text, the model's first and last one included. */
+  tokens: number[];
+  /** Whether a text was longer than the model reads: then only its beginning counts. */
+  truncated: boolean[];
+}
+
+export interface EmbedOptions {
+  /** After every text. */
+  onProgress?: (progress: { doneTexts: number; totalTexts: number }) => void;
+  signal?: AbortSignal;
+}
+
 export interface ModelInfo {
   name: string;
   architecture: string;
@@ -121,6 +137,8 @@ export interface ModelInfo {
   bytes: number;
   /** Longest context the model was made for, in tokens. */
   contextLength: number;
+  /** Numbers in a vector of `Engine.embed`; 0 for language models, which do not embed. */
+  embeddingSize: number;
   /** Address to load it from again without the network (`stored` is true then), or null. */
   url: string | null;
 }

@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "model/decoder.h"
+#include "model/hf/json.h"
 
 namespace nutshell {
 namespace {
@@ -29,8 +30,36 @@ void build(GraphBuilder& g, const HParams& p, const HostTensors&) {
   build_decoder(g, p, traits, make_rope(p.rope));
 }
 
+constexpr std::string_view kClasses[] = {"Gemma2ForCausalLM"};
+constexpr HfKey kKeys[] = {
+    {"attn_logit_softcapping", "attn_logit_softcapping"},
+    {"final_logit_softcapping", "final_logit_softcapping"},
+};
+constexpr HfTensor kTensors[] = {
+    {"norm.weight", "output_norm.weight", TensorTransform::plus_one},
+    {"layers.{l}.input_layernorm.weight", "blk.{l}.attn_norm.weight", TensorTransform::plus_one},
+    {"layers.{l}.post_attention_layernorm.weight", "blk.{l}.post_attention_norm.weight",
+     TensorTransform::plus_one},
+    {"layers.{l}.pre_feedforward_layernorm.weight", "blk.{l}.ffn_norm.weight", TensorTransform::plus_one},
+    {"layers.{l}.post_feedforward_layernorm.weight", "blk.{l}.post_ffw_norm.weight",
+     TensorTransform::plus_one},
+};
+
+Status translate(const HfConfig& config, HfModel& out) {
+  RETURN_IF_ERROR(check_attention_scalar(config, kLayers27B));
+  return add_sliding_window(config, out);
+}
+
+constexpr HfDef kHf = {.classes = kClasses,
+                       .keys = kKeys,
+                       .tensors = kTensors,
+                       .base = &hf_decoder,
+                       .activations = kHfGeluTanh,
+                       .tied = true,
+                       .translate = &translate};
+
 }  // namespace
 
-extern const ArchDef arch_gemma2 = {"gemma2", &read, {}, &build};
+extern const ArchDef arch_gemma2 = {"gemma2", &read, {}, &build, &kHf};
 
 }  // namespace nutshell

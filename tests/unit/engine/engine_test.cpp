@@ -3,31 +3,15 @@
 
 #include <doctest/doctest.h>
 
-#include <cstring>
-
+#include "support/engine_calls.h"
 #include "support/tiny_gguf.h"
 
 using namespace nutshell;
 using nlohmann::json;
 using test::Bytes;
+using test::load;
 
 namespace {
-
-// Drives a load as the worker does; the error, or null.
-json load(Engine& engine, const Bytes& file, json options = json::object(), uint64_t available = 0) {
-  options["files"] = {{{"name", "tiny.gguf"}, {"bytes", file.size()}}};
-  if (auto begun = engine.load_begin(options, available); !begun.ok())
-    return error_json(begun.status())["error"];
-  for (;;) {
-    auto next = engine.load_next();
-    if (!next.ok()) return error_json(next.status())["error"];
-    if ((*next)["state"] == "ready") return nullptr;
-    const auto offset = (*next)["offset"].get<size_t>(), length = (*next)["length"].get<size_t>();
-    REQUIRE(offset + length <= file.size());
-    std::memcpy(reinterpret_cast<void*>((*next)["pointer"].get<uintptr_t>()), file.data() + offset, length);
-    if (auto done = engine.load_commit(); !done.ok()) return error_json(done.status())["error"];
-  }
-}
 
 std::vector<int32_t> ids_of(Engine& engine, const std::string& text) {
   auto reply = engine.tokenize({{"text", text}});

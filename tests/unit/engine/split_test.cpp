@@ -29,16 +29,6 @@ std::vector<TestFile> split_model(int count, const std::string& stem = "tiny") {
   return files;
 }
 
-void check_refused(const std::vector<TestFile>& files, ErrorCode code,
-                   std::initializer_list<std::string_view> parts) {
-  ThreadPool pool(1);
-  const auto model = load_files(pool, files);
-  REQUIRE_FALSE(model.ok());
-  INFO(model.status().message());
-  CHECK(error_name(model.status().code()) == error_name(code));
-  for (const std::string_view part : parts) CHECK(model.status().message().find(part) != std::string::npos);
-}
-
 }  // namespace
 
 TEST_CASE("a split model gives the logits of the whole one, in any order of its files") {

@@ -262,7 +262,7 @@ Graph model_graph(const Shape& s) {
   Graph g;
   const auto weight = [&](DType t, int64_t rows, int64_t cols, uint8_t use) {
     g.weights.push_back({"w", t, rows, cols, use});
-    if (is_trellis(t)) g.weights.back().code = default_trellis(t).code;
+    if (is_trellis(t)) g.weights.back().coded.runs = {{t, 0, default_trellis(t).code}};
     return static_cast<WeightId>(g.weights.size()) - 1;
   };
   // The rotation of a trellis-coded matrix's input.

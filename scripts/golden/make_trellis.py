@@ -30,8 +30,9 @@ def decode(bits, tables, zero, start, scale, columns, data):
         d = struct.unpack_from("<e", data, 2 * r)[0]
         step = f32(scale * d)
         row = [0.0] * columns
+        stream = [start >> b & 1 for b in range(4)]  # the window before the first bit
         for i in range(4):
-            stream = [start >> b & 1 for b in range(4)]  # the window before the first bit
+            stream = stream[-4:]  # goes on from the end of the stream before
             for s in range(columns // 32):
                 for p in range(bits):
                     byte = data[32 + s * bits * 64 + p * 64 + 4 * r + i]

@@ -33,7 +33,7 @@ struct WeightSpec {
   int64_t n_cols = 0;    // values per row, a multiple of the format's block length
   uint8_t use = 0;       // WeightUse bits
   int64_t n_slices = 1;  // a 3-D tensor: that many matrices of n_rows / n_slices rows, one after the other
-  TrellisCode code{};    // of the trellis formats
+  TrellisRows coded{};   // of the trellis formats; dtype is the first run's
   int64_t first = 0;  // first row in the file's tensor; of a vector: first value (fused tensors are cut up)
 };
 

@@ -6,9 +6,11 @@
 #include <cstdint>
 #include <vector>
 
+#include "quant/trellis.h"
+
 namespace nutshell::compress {
 
-inline constexpr int kMinBits = 2, kMaxBits = 4;
+inline constexpr int kMinBits = kMinTrellisBits, kMaxBits = kMaxTrellisBits;
 
 struct Budget {
   std::array<double, kMaxBits + 1> cost{};     // predicted KL in nats per token at K bits

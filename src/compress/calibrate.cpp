@@ -31,6 +31,8 @@ class Gatherer : public GradientObserver {
       const float mean = std::max(size.mean(), 1e-30f);
       weight.array() += (0.5f + 0.5f * size.array() / mean) / static_cast<float>(gradients.size());
     }
+    std::vector<float>& all = s_.token_weights[static_cast<size_t>(first)];
+    all.insert(all.end(), weight.begin(), weight.end());
     grow(s_.inputs[static_cast<size_t>(first)], x.cols());
     add_gram(pool_, x, {weight.data(), static_cast<size_t>(weight.size())},
              s_.inputs[static_cast<size_t>(first)]);
@@ -85,6 +87,7 @@ Statistics gather_statistics(const Graph& graph, const std::vector<Matrix>& weig
   const auto n_vocab = static_cast<size_t>(graph.acts[static_cast<size_t>(graph.logits)].width);
   s.inputs.resize(graph.weights.size());
   s.outputs.resize(graph.weights.size());
+  s.token_weights.resize(graph.weights.size());
   s.input_of.assign(graph.weights.size(), kNone);
   s.head_rows.assign(n_vocab, 0);
   s.token_shares.assign(n_vocab, 0);

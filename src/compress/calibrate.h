@@ -18,6 +18,7 @@ struct Statistics {
   // parts of an op: input_of says whose it is); outputs: [n_out, n_out], mean of g g^T.
   std::vector<Matrix> inputs, outputs;
   std::vector<WeightId> input_of;
+  std::vector<std::vector<float>> token_weights;  // of inputs, by token
   // The head: a row's gradient has the exact second moment p (1 - p). The table: rows are used as often as
   // the model thinks them likely (smoother than counting).
   Matrix head_inputs;               // sum over vocabulary and mean over tokens

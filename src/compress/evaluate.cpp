@@ -47,7 +47,8 @@ Row compare_row(const Eigen::Ref<const Vector>& a, const Eigen::Ref<const Vector
 
 Comparison compare(const Graph& graph, const std::vector<Matrix>& before, const std::vector<Matrix>& after,
                    const std::vector<bool>& coded, uint64_t rotation_seed,
-                   const std::vector<std::span<const int32_t>>& windows, ThreadPool& pool) {
+                   const std::vector<std::span<const int32_t>>& windows, ThreadPool& pool,
+                   const std::function<void(int64_t)>& progress) {
   FloatRun first(graph, before, pool), second(graph, after, pool);
   Comparison total;
   const InputHook as_at_run_time = [&](const LinearOp& op, Matrix& x) {
@@ -58,7 +59,7 @@ Comparison compare(const Graph& graph, const std::vector<Matrix>& before, const 
   };
   double nll_before = 0, nll_after = 0;
   int64_t agreed = 0;
-  for (const std::span<const int32_t> window : windows) {
+  for (const std::span<const int32_t>& window : windows) {
     first.forward(window, false);
     second.forward(window, false, as_at_run_time);
     std::vector<Row> rows(window.size() - 1);
@@ -73,6 +74,7 @@ Comparison compare(const Graph& graph, const std::vector<Matrix>& before, const 
       agreed += r.agreed;
     }
     total.scored += static_cast<int64_t>(rows.size());
+    if (progress) progress(&window - windows.data() + 1);
   }
   const auto n = static_cast<double>(std::max<int64_t>(1, total.scored));
   total.perplexity_before = std::exp(nll_before / n);

@@ -15,9 +15,11 @@ struct Comparison {
   int64_t scored = 0;
 };
 
-// coded[i]: weight i is in the code, so its input is rotated before it is rounded to 8 bits.
+// progress(windows done). coded[i]: weight i is in the code, so its input is rotated before it is rounded to
+// 8 bits.
 Comparison compare(const Graph& graph, const std::vector<Matrix>& before, const std::vector<Matrix>& after,
                    const std::vector<bool>& coded, uint64_t rotation_seed,
-                   const std::vector<std::span<const int32_t>>& windows, ThreadPool& pool);
+                   const std::vector<std::span<const int32_t>>& windows, ThreadPool& pool,
+                   const std::function<void(int64_t)>& progress);
 
 }  // namespace nutshell::compress

@@ -47,6 +47,20 @@ Matrix attention_weights(const AttentionOp& op, const Eigen::Ref<const Matrix, 0
   return p;
 }
 
+// Activations an op reads or writes.
+std::vector<ActId> acts_of(const EmbedOp& op) { return {op.out}; }
+std::vector<ActId> acts_of(const RmsNormOp& op) { return {op.in, op.out}; }
+std::vector<ActId> acts_of(const RopeOp& op) { return {op.x}; }
+std::vector<ActId> acts_of(const AttentionOp& op) { return {op.q, op.k, op.v, op.out}; }
+std::vector<ActId> acts_of(const GatedActivationOp& op) { return {op.gate, op.up, op.out}; }
+std::vector<ActId> acts_of(const AddOp& op) { return {op.a, op.b, op.out}; }
+std::vector<ActId> acts_of(const SelectRowsOp& op) { return {op.in, op.out}; }
+std::vector<ActId> acts_of(const LinearOp& op) {
+  std::vector<ActId> ids{op.in};
+  for (const LinearOp::Part& part : op.parts) ids.push_back(part.out);
+  return ids;
+}
+
 template <typename T>
 concept Known = std::is_same_v<T, EmbedOp> || std::is_same_v<T, RmsNormOp> || std::is_same_v<T, LinearOp> ||
     std::is_same_v<T, RopeOp> || std::is_same_v<T, AttentionOp> || std::is_same_v<T, GatedActivationOp> ||
@@ -76,6 +90,13 @@ void add_gram(ThreadPool& pool, const Matrix& x, std::span<const float> weight, 
   h.triangularView<Eigen::StrictlyUpper>() = h.transpose();
 }
 
+void add_product(ThreadPool& pool, const Matrix& a, const Matrix& b, Matrix& sum) {
+  for_items(pool, tiles_of(a.cols()), [&](int64_t i) {
+    const int64_t at = i * kTile, n = std::min(kTile, a.cols() - at);
+    sum.middleRows(at, n).noalias() += a.middleCols(at, n).transpose() * b;
+  });
+}
+
 void softmax_rows(ThreadPool& pool, Matrix& x) {
   for_items(pool, x.rows(), [&](int64_t t) {
     auto row = x.row(t).array();
@@ -84,11 +105,24 @@ void softmax_rows(ThreadPool& pool, Matrix& x) {
   });
 }
 
+namespace {
+
+bool known(const EmbedOp& op) { return op.by == EmbedBy::token && !op.accumulate; }
+bool known(const AttentionOp& op) { return op.sinks == kNone && op.causal; }
+bool known(const GatedActivationOp& op) {
+  return op.up != kNone && (op.activation == Activation::silu || op.activation == Activation::gelu_tanh);
+}
+bool known(const RopeOp& op) { return op.offset == 0; }
+template <typename T>
+bool known(const T&) {
+  return Known<T>;
+}
+
+}  // namespace
+
 Status FloatRun::check(const Graph& graph) {
   for (const Op& op : graph.ops)
-    if (const auto* attention = std::get_if<AttentionOp>(&op);
-        !std::visit([]<typename T>(const T&) { return Known<T>; }, op) ||
-        (attention != nullptr && attention->sinks != kNone))
+    if (!std::visit([](const auto& o) { return known(o); }, op))
       return {ErrorCode::unsupported_architecture,
               "compressing with calibration does not know an operation of this architecture yet"};
   return {};
@@ -99,13 +133,39 @@ void FloatRun::forward(std::span<const int32_t> tokens, bool keep, const InputHo
   keep_ = keep;
   hook_ = &hook;
   kept_.assign(graph_.ops.size(), {});
+  last_read_.clear();
   for (Shared& a : acts_) a.reset();
+  for (size_t i = 0; i < graph_.ops.size(); ++i) run_op(i);
+}
+
+void FloatRun::begin(std::span<const int32_t> tokens) {
+  static const InputHook kNoHook;
+  tokens_ = tokens;
+  keep_ = false;
+  hook_ = &kNoHook;
+  kept_.assign(graph_.ops.size(), {});
+  std::vector<size_t> last(graph_.acts.size(), graph_.ops.size());
   for (size_t i = 0; i < graph_.ops.size(); ++i)
     std::visit(
         [&]<typename T>(const T& op) {
-          if constexpr (Known<T>) step(op, kept_[i]);
+          if constexpr (Known<T>)
+            for (const ActId id : acts_of(op)) last[static_cast<size_t>(id)] = i;
         },
         graph_.ops[i]);
+  last_read_.assign(graph_.ops.size(), {});
+  for (size_t a = 0; a < last.size(); ++a)
+    if (static_cast<ActId>(a) != graph_.logits && last[a] < graph_.ops.size())
+      last_read_[last[a]].push_back(static_cast<ActId>(a));
+}
+
+void FloatRun::run_op(size_t i) {
+  std::visit(
+      [&]<typename T>(const T& op) {
+        if constexpr (Known<T>) step(op, kept_[i]);
+      },
+      graph_.ops[i]);
+  if (!last_read_.empty())
+    for (const ActId id : last_read_[i]) act(id).reset();
 }
 
 void FloatRun::backward(Matrix gradient, GradientObserver& observer) {

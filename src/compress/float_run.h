@@ -34,6 +34,7 @@ class FloatRun {
   // weights[i] belongs to graph.weights[i]; both must outlive the run and may change between calls.
   FloatRun(const Graph& graph, const std::vector<Matrix>& weights, ThreadPool& pool)
       : graph_(graph), weights_(weights), pool_(pool), acts_(graph.acts.size()) {}
+  FloatRun(FloatRun&&) = default;
 
   // unsupported_architecture naming an op that this file has no formula for.
   static Status check(const Graph& graph);
@@ -42,6 +43,11 @@ class FloatRun {
   void forward(std::span<const int32_t> tokens, bool keep, const InputHook& hook = {});
   // [n_tokens, n_vocab] of the last forward(); may be overwritten by the caller.
   Matrix& logits() { return *acts_[static_cast<size_t>(graph_.logits)]; }
+  // The same op by op, in order, for a caller that looks at what lies between: begin(), then run_op(0), ...
+  // Activations that no later op reads are dropped.
+  void begin(std::span<const int32_t> tokens);
+  void run_op(size_t i);
+  const Matrix& value(ActId id) const { return *acts_[static_cast<size_t>(id)]; }
   // Once after forward(keep). gradient: of the loss by the logits.
   void backward(Matrix gradient, GradientObserver& observer);
 
@@ -79,6 +85,7 @@ class FloatRun {
   const std::vector<Matrix>& weights_;
   ThreadPool& pool_;
   std::vector<Shared> acts_;
+  std::vector<std::vector<ActId>> last_read_;  // after begin(): by op
   std::vector<Kept> kept_;
   std::vector<Matrix> gradients_;
   std::span<const int32_t> tokens_;
@@ -91,6 +98,8 @@ class FloatRun {
 void multiply_transposed(ThreadPool& pool, const Matrix& x, const Matrix& w, bool accumulate, Matrix& y);
 // h += x^T diag(weight) x; weight may be empty. h: symmetric, both triangles written.
 void add_gram(ThreadPool& pool, const Matrix& x, std::span<const float> weight, Matrix& h);
+// sum += a^T b; a: [n, rows], b: [n, columns].
+void add_product(ThreadPool& pool, const Matrix& a, const Matrix& b, Matrix& sum);
 // Rows become softmax(row).
 void softmax_rows(ThreadPool& pool, Matrix& x);
 

@@ -55,6 +55,10 @@ void GgufWriter::add(std::string_view key, const std::vector<std::string>& value
   begin_array(key, GgufType::string, values.size());
   for (const std::string& v : values) put_string(keys_, v);
 }
+void GgufWriter::add(std::string_view key, const std::vector<uint16_t>& values) {
+  begin_array(key, GgufType::u16, values.size());
+  for (const uint16_t v : values) put<uint16_t>(keys_, v);
+}
 void GgufWriter::add(std::string_view key, const std::vector<uint32_t>& values) {
   begin_array(key, GgufType::u32, values.size());
   for (const uint32_t v : values) put<uint32_t>(keys_, v);

@@ -27,6 +27,7 @@ class GgufWriter {
   void add(std::string_view key, float value);
   void add(std::string_view key, std::string_view value);
   void add(std::string_view key, const std::vector<std::string>& values);
+  void add(std::string_view key, const std::vector<uint16_t>& values);
   void add(std::string_view key, const std::vector<uint32_t>& values);
   void add(std::string_view key, const std::vector<float>& values);
   void add_bytes(std::string_view key, std::span<const uint8_t> values, GgufType element);

@@ -36,16 +36,11 @@ MetricFactor factor_metric(const Matrix& h, double damp) {
 
 namespace {
 
-void streams_of_rows(ThreadPool& pool, Matrix& x, bool to) {
+void streams_of_rows(ThreadPool& pool, Matrix& x) {
   for_items(pool, x.rows(), [&](int64_t r) {
     const Vector row = x.row(r);
-    const std::span<const float> in(row.data(), static_cast<size_t>(row.size()));
-    const std::span<float> out(x.row(r).data(), in.size());
-    if (to) {
-      to_streams(in, out);
-    } else {
-      from_streams(in, out);
-    }
+    const auto n = static_cast<size_t>(row.size());
+    to_streams({row.data(), n}, {x.row(r).data(), n});
   });
 }
 
@@ -53,20 +48,15 @@ void streams_of_rows(ThreadPool& pool, Matrix& x, bool to) {
 
 MetricFactor factor_inputs(ThreadPool& pool, Matrix h, uint64_t seed, double damp) {
   rotate_gram(pool, seed, h);
-  streams_of_rows(pool, h, true);
+  streams_of_rows(pool, h);
   h.transposeInPlace();
-  streams_of_rows(pool, h, true);
+  streams_of_rows(pool, h);
   return factor_metric(h, damp);
 }
 
 void to_code_space(ThreadPool& pool, uint64_t seed, Matrix& w) {
   rotate_rows(pool, seed, w);
-  streams_of_rows(pool, w, true);
-}
-
-void from_code_space(ThreadPool& pool, uint64_t seed, Matrix& w) {
-  streams_of_rows(pool, w, false);
-  unrotate_rows(pool, seed, w);
+  streams_of_rows(pool, w);
 }
 
 CodedMatrix prepare_coded(int bits, const Matrix& w) {
@@ -77,14 +67,14 @@ CodedMatrix prepare_coded(int bits, const Matrix& w) {
   c.codes.resize(static_cast<size_t>(w.size()));
   c.row_scales.resize(static_cast<size_t>(w.rows()));
   const float largest = std::sqrt(w.rowwise().squaredNorm().maxCoeff() / static_cast<float>(w.cols()));
-  c.scale = largest > 0 ? largest * trellis_tables(bits).step : 1.0f;
+  c.scale = largest > 0 ? largest * default_trellis(trellis_type(bits)).step : 1.0f;
   return c;
 }
 
 void quantize_rows(const MetricFactor& inputs, const MetricFactor* outputs, int64_t begin, int64_t end,
                    Matrix& rotated, CodedMatrix& coded) {
   const int64_t n = rotated.cols();
-  const float step = trellis_tables(coded.bits).step;
+  const float step = default_trellis(trellis_type(coded.bits)).step;
   TrellisEncoder encoder(coded.bits, inputs.m, inputs.d);
   Matrix errors(outputs != nullptr ? end - begin : 0, n);
   Vector target(n), scaled(n), values(n);
@@ -110,7 +100,6 @@ void quantize_rows(const MetricFactor& inputs, const MetricFactor* outputs, int6
     coded.row_scales[static_cast<size_t>(r)] = half;
     values *= f16_to_f32(half) * coded.scale / step;
     if (outputs != nullptr) errors.row(r - begin) = rotated.row(r) - values;
-    rotated.row(r) = values;
   }
 }
 
@@ -129,6 +118,19 @@ std::vector<uint8_t> pack(const CodedMatrix& c) {
     pack_superrow(c.bits, c.n_cols, scales, codes, out);
   }
   return out;
+}
+
+void decode(ThreadPool& pool, uint64_t seed, const CodedRows& coded, Matrix& rows) {
+  const DType dtype = trellis_type(coded.bits);
+  TrellisCode code = default_trellis(dtype).code;
+  code.scale = coded.scale;
+  for_items(pool, (rows.rows() + kTrellisRows - 1) / kTrellisRows, [&](int64_t s) {
+    const uint8_t* superrow = coded.bytes.data() + s * trellis_superrow_bytes(dtype, rows.cols());
+    for (int64_t r = s * kTrellisRows; r < std::min(rows.rows(), (s + 1) * kTrellisRows); ++r)
+      decode_trellis_row(dtype, code, superrow, static_cast<int>(r % kTrellisRows), rows.cols(),
+                         rows.row(r).data());
+  });
+  unrotate_rows(pool, seed, rows);
 }
 
 }  // namespace nutshell::compress

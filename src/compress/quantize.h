@@ -34,19 +34,27 @@ struct CodedMatrix {
 };
 
 // Rows [begin, end) of rotated: rotated columns in stream order. outputs may be null (rows do not see each
-// other). coded gets its rows, rotated becomes the decoded values. Deterministic; single-threaded, so that
+// other). coded gets its rows; rotated is used up. Deterministic; single-threaded, so that
 // matrices (or, without outputs, ranges of rows) can be coded at the same time.
 void quantize_rows(const MetricFactor& inputs, const MetricFactor* outputs, int64_t begin, int64_t end,
                    Matrix& rotated, CodedMatrix& coded);
 
-// W in the order and basis that quantize_rows works in, and back.
+// W in the order and basis that quantize_rows works in.
 void to_code_space(ThreadPool& pool, uint64_t seed, Matrix& w);
-void from_code_space(ThreadPool& pool, uint64_t seed, Matrix& w);
 
 // Makes coded ready for quantize_rows of w (in code space).
 CodedMatrix prepare_coded(int bits, const Matrix& w);
 
 // Superrows of 16 rows as in a file (rows beyond the last have scale 0).
 std::vector<uint8_t> pack(const CodedMatrix& coded);
+
+// Rows of a matrix as a file holds them.
+struct CodedRows {
+  int bits = 0;
+  float scale = 1.0f;
+  std::vector<uint8_t> bytes;  // as pack() makes them; empty: not coded yet
+};
+// As f32, in their own basis. rows: [n_rows, n_cols], the shape that was packed.
+void decode(ThreadPool& pool, uint64_t seed, const CodedRows& coded, Matrix& rows);
 
 }  // namespace nutshell::compress

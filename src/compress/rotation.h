@@ -1,7 +1,4 @@
-// The orthogonal rotation of a coded tensor's columns: it makes weights look Gaussian, which the trellis code
-// is made for, and spreads what its error does over all inputs. L5. R = (Q_m x H_p) diag(s), n = m p, p the
-// largest power of two that divides n: signs, a Walsh-Hadamard transform in every block of p, an orthonormal
-// Hartley matrix across the blocks. Signs depend on (seed, column) only, so tensors of one input share R.
+// The rotation of a coded tensor's columns (kernels/rotate.h), of many rows at once. L5.
 #pragma once
 
 #include <cstdint>

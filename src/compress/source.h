@@ -1,18 +1,15 @@
 // A model file opened for compressing: its graph, and every weight as f32. L5.
 #pragma once
 
-#include <functional>
 #include <memory>
 #include <vector>
 
 #include "compress/float_run.h"
+#include "compress/io.h"
 #include "engine/model.h"
 #include "model/model_header.h"
 
 namespace nutshell::compress {
-
-// Copies bytes [offset, offset + target.size()) of one of the model's files to target.
-using ReadBytes = std::function<Status(uint32_t file, uint64_t offset, std::span<uint8_t> target)>;
 
 struct SourceModel {
   ModelHeader header;

@@ -9,30 +9,6 @@ constexpr int64_t kBlock = 64,
                   kAhead = 16;  // values decided at a time, and looked at beyond them before deciding
 constexpr int64_t kWidth = kBlock + kAhead;
 
-constexpr TrellisTables kTables[] = {
-    {2,
-     {6, 9, 13, 3, 4, 5, 9, 11, 8, 6, 0, 13, 15, 9, 2, 6},
-     {10, 0, 9, 3, 3, 16, 1, 16, 16, 6, 7, 10, 7, 11, 13, 8},
-     16,
-     6,
-     0.16561f,
-     0.0895f},
-    {3,
-     {16, 22, 18, 13, 21, 9, 30, 25, 18, 30, 11, 0, 20, 14, 6, 23},
-     {21, 0, 4, 5, 25, 16, 15, 20, 11, 11, 16, 22, 32, 9, 6, 14},
-     31,
-     3,
-     0.09851f,
-     0.0252f},
-    {4,
-     {16, 29, 13, 31, 37, 23, 20, 10, 19, 27, 22, 0, 5, 18, 13, 25},
-     {17, 11, 26, 15, 18, 10, 0, 13, 12, 22, 7, 19, 15, 9, 5, 4},
-     33,
-     6,
-     0.09983f,
-     0.0080f},
-};
-
 template <int N>
 struct Lanes {
   typedef float Float __attribute__((vector_size(4 * N)));
@@ -42,10 +18,9 @@ using Float8 = Lanes<8>::Float;
 
 }  // namespace
 
-const TrellisTables& trellis_tables(int bits) { return kTables[bits - 2]; }
-
 TrellisEncoder::TrellisEncoder(int bits, const Matrix& feedback, std::span<const float> weight)
-    : tables_(trellis_tables(bits)),
+    : bits_(bits),
+      tables_(default_trellis(trellis_type(bits))),
       feedback_(feedback),
       weight_(weight),
       targets_(weight.size()),
@@ -64,14 +39,13 @@ void TrellisEncoder::encode_block(const float* row, int64_t begin, int64_t end, 
   using L = Lanes<kIn == 16 ? 8 : kIn>;
   constexpr int kLane = kIn == 16 ? 8 : kIn, kParts = kIn / kLane;
   const float step = tables_.step;
+  const TrellisCode& code = tables_.code;
   float a[16], cost[16], next[16];
   typename L::Float second[kGroups][kParts];
-  for (int s = 0; s < 16; ++s)
-    a[s] = (static_cast<float>(tables_.t1[static_cast<size_t>(s)]) - tables_.zero) * step;
+  for (int s = 0; s < 16; ++s) a[s] = static_cast<float>(code.t1[s] - code.zero) * step;
   for (int g = 0; g < kGroups; ++g)
     for (int u = 0; u < kIn; ++u)
-      second[g][u / kLane][u % kLane] =
-          static_cast<float>(tables_.t2[static_cast<size_t>(u * kGroups + g)]) * step;
+      second[g][u / kLane][u % kLane] = static_cast<float>(code.t2[u * kGroups + g]) * step;
   for (int s = 0; s < 16; ++s) {
     cost[s] = s == state ? 0.0f : 1e30f;
     std::memcpy(&survivors_[static_cast<size_t>(s * kWidth)], &targets_[static_cast<size_t>(begin)],
@@ -131,21 +105,19 @@ void TrellisEncoder::encode_block(const float* row, int64_t begin, int64_t end, 
       first = false;
       // window = s | new << 4 = t << K | lo
       codes[j] = static_cast<uint8_t>(((t << K) | (s & (kIn - 1))) >> 4);
-      values[j] = a[s] + static_cast<float>(tables_.t2[static_cast<size_t>(t)]) * step;
+      values[j] = a[s] + static_cast<float>(code.t2[t]) * step;
     }
     t = s;
   }
 }
 
 void TrellisEncoder::encode(std::span<const float> row, std::span<uint8_t> codes, std::span<float> values) {
-  const auto n = static_cast<int64_t>(row.size()), stream = n / 4;
+  const auto n = static_cast<int64_t>(row.size());
   std::memcpy(targets_.data(), row.data(), row.size_bytes());
-  int state = tables_.start;
+  int state = tables_.code.start;
   for (int64_t begin = 0; begin < n;) {
-    if (begin % stream == 0) state = tables_.start;
-    const int64_t stream_end = (begin / stream + 1) * stream;
-    const int64_t end = std::min(begin + kBlock, stream_end), last = std::min(end + kAhead, stream_end);
-    switch (tables_.bits) {
+    const int64_t end = std::min(begin + kBlock, n), last = std::min(end + kAhead, n);
+    switch (bits_) {
       case 2:
         encode_block<2>(row.data(), begin, end, last, state, codes.data(), values.data());
         break;
@@ -167,11 +139,6 @@ void TrellisEncoder::encode(std::span<const float> row, std::span<uint8_t> codes
 void to_streams(std::span<const float> columns, std::span<float> streams) {
   const size_t quarter = columns.size() / 4;
   for (size_t c = 0; c < columns.size(); ++c) streams[c % 4 * quarter + c / 4] = columns[c];
-}
-
-void from_streams(std::span<const float> streams, std::span<float> columns) {
-  const size_t quarter = columns.size() / 4;
-  for (size_t c = 0; c < columns.size(); ++c) columns[c] = streams[c % 4 * quarter + c / 4];
 }
 
 void pack_superrow(int bits, int64_t n, std::span<const uint16_t> scales, std::span<const uint8_t> codes,

@@ -1,10 +1,7 @@
-// The encoder of the trellis code: finds the bits of a row whose decoded values are nearest to it in a given
-// metric. L5.
-//
-// A row of n values is four streams, stream i holding columns i, i + 4, ... Every step of a stream brings K
-// bits; a value is step * (T1[M_{t-1}] + T2[M_t] - zero), M_t the last four bits so far (oldest lowest), so
-// M_{t-1} is the state of a trellis with 16 states and 2^K branches (trellis-coded quantization: Marcellin
-// and Fischer 1990; with error feedback: QTIP, arXiv 2406.11235).
+// The encoder of the trellis code (quant/trellis.h): finds the bits of a row whose decoded values are nearest
+// to it in a given metric. L5. A row is its four streams, one after the other: one path of n steps through 16
+// states with 2^K branches (trellis-coded quantization: Marcellin and Fischer 1990; with error feedback:
+// QTIP, arXiv 2406.11235).
 #pragma once
 
 #include <array>
@@ -13,19 +10,9 @@
 #include <vector>
 
 #include "compress/matrix.h"
+#include "quant/trellis.h"
 
 namespace nutshell::compress {
-
-// Two tables whose sums are 0..31 (K = 2) or 0..63, small enough for the integer dot products of run time.
-struct TrellisTables {
-  int bits;  // K
-  std::array<uint8_t, 16> t1, t2;
-  uint8_t zero, start;  // start: M before the first step
-  float step;           // makes the values fit a unit-variance Gaussian
-  float mse;            // mean squared error on it, rows of 576
-};
-// K = 2, 3, 4. Designed by alternating Viterbi and least squares on Gaussian samples.
-const TrellisTables& trellis_tables(int bits);
 
 // Encodes rows in units of their scale.
 class TrellisEncoder {
@@ -34,14 +21,16 @@ class TrellisEncoder {
   // stream 0, then 1, ...). n: a multiple of 32. Both must outlive the encoder.
   TrellisEncoder(int bits, const Matrix& feedback, std::span<const float> weight);
 
-  // row: values / scale in stream order. codes: K bits per value; values: T1 + T2 - zero times step.
+  // row: values / scale in stream order. codes: K bits per value; values: T1 + T2 - zero times step (those of
+  // default_trellis()).
   void encode(std::span<const float> row, std::span<uint8_t> codes, std::span<float> values);
 
  private:
   template <int K>
   void encode_block(const float* row, int64_t begin, int64_t end, int64_t last, int& state, uint8_t* codes,
                     float* values);
-  const TrellisTables& tables_;
+  const int bits_;
+  const DefaultTrellis& tables_;
   const Matrix& feedback_;
   std::span<const float> weight_;
   std::vector<float> targets_, survivors_, other_;
@@ -50,7 +39,6 @@ class TrellisEncoder {
 
 // Stream order: position i * n / 4 + t holds column 4 t + i.
 void to_streams(std::span<const float> columns, std::span<float> streams);
-void from_streams(std::span<const float> streams, std::span<float> columns);
 
 // Bytes of 16 rows (codes in stream order, 16 * n of them) and their f16 scales: superrow layout of the NT
 // formats.

@@ -1,7 +1,7 @@
 #include "engine/coded_tensors.h"
 
+#include <algorithm>
 #include <cmath>
-#include <cstring>
 
 #include "quant/trellis.h"
 
@@ -75,23 +75,105 @@ Result<TrellisCode> read_code(const Description& d, size_t i, DType dtype, const
   return code;
 }
 
-Status check_shape(const GgufTensor& stored, DType dtype, int64_t rows, int64_t columns,
-                   const std::string& what) {
-  if (rows < 1 || columns < 1 || rows > kMaxExtent || columns > kMaxExtent || columns % 32 != 0)
-    return {ErrorCode::bad_shape, what + " is " + std::to_string(rows) + " x " + std::to_string(columns) +
-                                      "; columns come in multiples of 32"};
-  if (stored.format_name() != "I8" || stored.n_dims != 2 || stored.dims[0] != row_bytes(dtype, columns) ||
-      stored.dims[1] != stored_rows(dtype, rows))
-    return {ErrorCode::bad_shape, what + " is " + std::to_string(rows) + " x " + std::to_string(columns) +
-                                      " in " + std::string(name_of(dtype)) + ", which " +
+// The stored tensor holds the rows of entries [begin, end).
+Status check_shape(const GgufTensor& stored, const Description& d, const std::vector<TrellisRun>& runs,
+                   size_t begin, const std::string& what) {
+  const int64_t columns = d.columns[begin];
+  int64_t n_rows = 0, n_stored = 0;
+  uint64_t bytes = 0;
+  for (size_t k = 0; k < runs.size(); ++k) {
+    const int64_t rows = d.rows[begin + k];
+    if (rows < 1 || columns < 1 || rows > kMaxExtent - n_rows || columns > kMaxExtent || columns % 32 != 0)
+      return {ErrorCode::bad_shape, what + " is " + std::to_string(rows) + " x " + std::to_string(columns) +
+                                        "; columns come in multiples of 32"};
+    if (d.columns[begin + k] != columns || d.rotated[begin + k] != d.rotated[begin] ||
+        (k + 1 < runs.size() && rows % kTrellisRows != 0))
+      return {ErrorCode::bad_shape, what + " has runs of rows that do not fit each other"};
+    n_rows += rows;
+    n_stored += stored_rows(runs[k].dtype, rows);  // < 2^32, and a row < 2^31 bytes: no overflow
+    bytes += static_cast<uint64_t>(row_bytes(runs[k].dtype, columns)) *
+             static_cast<uint64_t>(stored_rows(runs[k].dtype, rows));
+  }
+  const bool fits = runs.size() > 1
+                        ? stored.n_dims == 1 && stored.dims[0] == static_cast<int64_t>(bytes)
+                        : stored.n_dims == 2 && stored.dims[0] == row_bytes(runs[0].dtype, columns) &&
+                              stored.dims[1] == n_stored;
+  if (stored.format_name() != "I8" || !fits)
+    return {ErrorCode::bad_shape, what + " is " + std::to_string(n_rows) + " x " + std::to_string(columns) +
+                                      " in " + std::string(name_of(runs[0].dtype)) + ", which " +
                                       std::to_string(stored.bytes) + " bytes of " + stored.format_name() +
                                       " do not hold"};
   return {};
 }
 
+// Where the rows of a tensor of n_rows lie, when not in their own order.
+Result<std::vector<int32_t>> read_order(const GgufFile& file, const std::string& name, int64_t n_rows) {
+  const std::string key = "nutshell.order." + name;
+  std::vector<int32_t> order;
+  if (!file.has(key)) return order;
+  ASSIGN_OR_RETURN(const std::vector<int64_t> rows, file.get_i64s(key));
+  std::vector<bool> seen(rows.size());
+  bool good = static_cast<int64_t>(rows.size()) == n_rows;
+  for (size_t i = 0; good && i < rows.size(); ++i) {
+    good = rows[i] >= 0 && rows[i] < n_rows && !seen[static_cast<size_t>(rows[i])];
+    if (!good) break;
+    seen[static_cast<size_t>(rows[i])] = true;
+    order.push_back(static_cast<int32_t>(rows[i]));
+  }
+  if (!good)
+    return Status(ErrorCode::corrupt_file, "the metadata key '" + key + "' does not name each of " +
+                                               std::to_string(n_rows) + " rows once");
+  return order;
+}
+
 int64_t odd_factor(int64_t n) {
   while (n % 2 == 0) n /= 2;
   return n;
+}
+
+// Entries [begin, end) of the description are one tensor.
+Status describe(const GgufFile& file, const Description& d, const GgufStrings& names,
+                const GgufStrings& formats, size_t begin, size_t end, TensorIndex& tensors) {
+  const std::string name(names[begin]), what = "the coded tensor " + quoted(name);
+  const GgufTensor* stored = file.find_tensor(name);
+  TensorEntry* entry = tensors.find(name);
+  if (stored == nullptr || entry == nullptr)
+    return {ErrorCode::missing_tensor, what + " is described but not in the file"};
+  if (entry->dtype) return {ErrorCode::corrupt_file, what + " is described twice or stored as plain values"};
+  std::vector<TrellisRun> runs;
+  std::string format_name;
+  for (size_t i = begin; i < end; ++i) {
+    const auto dtype = trellis_type(formats[i]);
+    if (!dtype)
+      return {ErrorCode::unsupported_format,
+              what + " has the code " + quoted(formats[i]) + ", which is not supported"};
+    const int64_t first = runs.empty() ? 0 : runs.back().first_row + std::min(d.rows[i - 1], kMaxExtent);
+    runs.push_back({*dtype, first, {}});
+    if (runs.size() == 1 || runs[runs.size() - 2].dtype != *dtype)
+      format_name += (format_name.empty() ? "" : "+") + std::string(name_of(*dtype));
+  }
+  RETURN_IF_ERROR(check_shape(*stored, d, runs, begin, what));
+  for (size_t i = begin; i < end; ++i) {
+    TrellisRun& run = runs[i - begin];
+    ASSIGN_OR_RETURN(run.code, read_code(d, i, run.dtype, what));
+  }
+  entry->n_cols = d.columns[begin];
+  entry->n_rows = runs.back().first_row + d.rows[end - 1];
+  if (d.rotated[begin] != 0) {
+    if (odd_factor(entry->n_cols) > kMaxOddFactor)
+      return {ErrorCode::limit_exceeded, what + " is rotated over " + std::to_string(entry->n_cols) +
+                                             " columns, whose odd factor is above " +
+                                             std::to_string(kMaxOddFactor)};
+    ASSIGN_OR_RETURN(const int64_t seed, file.get_i64("nutshell.rotation.seed"));
+    entry->rotation = static_cast<uint64_t>(seed);
+  }
+  ASSIGN_OR_RETURN(entry->coded.order, read_order(file, name, entry->n_rows));
+  entry->coded.runs = std::move(runs);
+  entry->dtype = entry->coded.runs[0].dtype;
+  entry->format_name = std::move(format_name);
+  entry->shape = {entry->n_cols, entry->n_rows};
+  if (entry->pieces.size() == 1) entry->pieces[0].n_rows = stored_rows(*entry->dtype, entry->n_rows);
+  return {};
 }
 
 }  // namespace
@@ -105,33 +187,9 @@ Status describe_coded_tensors(const GgufFile& file, TensorIndex& tensors) {
   if (formats.size() != names.size())
     return wrong_count("nutshell.coded.formats", formats.size(), names.size());
   ASSIGN_OR_RETURN(const Description d, read_description(file, names.size()));
-  for (size_t i = 0; i < names.size(); ++i) {
-    const std::string what = "the coded tensor " + quoted(names[i]);
-    const GgufTensor* stored = file.find_tensor(names[i]);
-    TensorEntry* entry = tensors.find(std::string(names[i]));
-    if (stored == nullptr || entry == nullptr)
-      return {ErrorCode::missing_tensor, what + " is described but not in the file"};
-    const auto dtype = trellis_type(formats[i]);
-    if (!dtype)
-      return {ErrorCode::unsupported_format,
-              what + " has the code " + quoted(formats[i]) + ", which is not supported"};
-    if (entry->dtype)
-      return {ErrorCode::corrupt_file, what + " is described twice or stored as plain values"};
-    RETURN_IF_ERROR(check_shape(*stored, *dtype, d.rows[i], d.columns[i], what));
-    ASSIGN_OR_RETURN(entry->code, read_code(d, i, *dtype, what));
-    if (d.rotated[i] != 0) {
-      if (odd_factor(d.columns[i]) > kMaxOddFactor)
-        return {ErrorCode::limit_exceeded, what + " is rotated over " + std::to_string(d.columns[i]) +
-                                               " columns, whose odd factor is above " +
-                                               std::to_string(kMaxOddFactor)};
-      ASSIGN_OR_RETURN(const int64_t seed, file.get_i64("nutshell.rotation.seed"));
-      entry->rotation = static_cast<uint64_t>(seed);
-    }
-    entry->dtype = *dtype;
-    entry->format_name = name_of(*dtype);
-    entry->n_rows = d.rows[i];
-    entry->n_cols = d.columns[i];
-    entry->shape = {entry->n_cols, entry->n_rows};
+  for (size_t i = 0, end = 0; i < names.size(); i = end) {
+    while (end < names.size() && names[end] == names[i]) ++end;
+    RETURN_IF_ERROR(describe(file, d, names, formats, i, end, tensors));
   }
   return {};
 }

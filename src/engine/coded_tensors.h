@@ -4,15 +4,20 @@
 //   nutshell.version        u32     1
 //   nutshell.rotation.seed  u64     of the rotations (backend/op.h); needed when a tensor is rotated
 //   nutshell.tables         u8[]    40 bytes per set: T1[16] T2[16] zero start, 6 zero bytes
-//   (quant/trellis.h) nutshell.coded.names    string[], and parallel to it nutshell.coded.formats  string[]
-//   "NT2", "NT3", "NT4" nutshell.coded.rows     integer[], nutshell.coded.columns integer[]: the true shape
+//                                   (quant/trellis.h)
+//   nutshell.coded.names    string[], and parallel to it:
+//   nutshell.coded.formats  string[]: "NT2", "NT3", "NT4"
+//   nutshell.coded.rows     integer[], nutshell.coded.columns integer[]: the true shape
 //   nutshell.coded.tables   integer[]: the set of each tensor
 //   nutshell.coded.scales   f32[]
 //   nutshell.coded.rotated  bool[]
+//   nutshell.order.NAME     integer[], optional: stored row i of the tensor NAME is its row order[i]
 //
-// A coded tensor is I8 with the dimensions (bytes per row, rows padded to a multiple of 16). Everything else
-// in the file is as in any GGUF. nutshell.source.*, nutshell.calibration.* and nutshell.quality.* say where
-// the file came from and what was measured; `inspect` shows them.
+// A coded tensor is I8 with the dimensions (bytes per row, rows padded to a multiple of 16). One whose rows
+// differ in width has an entry for each run of rows, one after the other under the same name, all but the
+// last of a multiple of 16 rows; it is I8 with one dimension. Everything else in the file is as in any GGUF.
+// nutshell.source.*, nutshell.calibration.* and nutshell.quality.* say where the file came from and what was
+// measured; `inspect` shows them.
 #pragma once
 
 #include "model/gguf.h"

@@ -222,13 +222,20 @@ Status Loader::start_weights() {
              t.bytes / static_cast<uint64_t>(file_rows),
              stored_rows(w.dtype, w.n_rows),
              stored_rows(w.dtype, w.first),
+             0,
+             0,
              0};
     if (w.n_cols < t.n_cols) {  // part of a vector
       u.first_row = 0;
       u.skip_bytes = static_cast<uint64_t>(row_bytes(w.dtype, w.first));
       u.row_bytes = static_cast<uint64_t>(row_bytes(w.dtype, w.n_cols));
     }
-    uploads_.push_back(u);
+    u.n_padding = transposed ? 0 : u.n_rows - w.n_rows;
+    if (w.coded.runs.size() > 1) {
+      add_runs(u, w);
+    } else {
+      uploads_.push_back(u);
+    }
   }
   std::sort(uploads_.begin(), uploads_.end(), [](const Upload& a, const Upload& b) {
     const TensorPiece &x = a.tensor->pieces[0], &y = b.tensor->pieces[0];
@@ -243,6 +250,21 @@ Status Loader::start_weights() {
   phase_ = uploads_.empty() ? Phase::ready : Phase::weights;
   next_weight();
   return {};
+}
+
+// One upload per run: their rows are of different lengths.
+void Loader::add_runs(Upload u, const WeightSpec& w) {
+  u.skip_bytes = 0;
+  for (size_t i = 0; i < w.coded.runs.size(); ++i) {
+    const TrellisRun& run = w.coded.runs[i];
+    const int64_t n_rows = w.coded.end_row(i, w.n_rows) - run.first_row;
+    u.row_bytes = static_cast<uint64_t>(row_bytes(run.dtype, w.n_cols));
+    u.n_rows = stored_rows(run.dtype, n_rows);
+    u.to_row = run.first_row;
+    u.n_padding = u.n_rows - n_rows;
+    uploads_.push_back(u);
+    u.skip_bytes += u.row_bytes * static_cast<uint64_t>(u.n_rows);
+  }
 }
 
 // Chunks as large as the staging buffer allows, in the multiple the back end packs.
@@ -285,10 +307,10 @@ Status Loader::commit_weight() {
   done_bytes_ += requested_bytes_;
   filled_rows_ += static_cast<int64_t>(requested_bytes_ / u.row_bytes);
   if (filled_rows_ < chunk_rows_) return {};
-  const int64_t n = std::min(chunk_rows_, u.tensor->n_rows - row_);  // without the padding of coded rows
+  const int64_t n = std::min(chunk_rows_, u.n_rows - u.n_padding - row_);  // without the padding of coded rows
   if (u.tensor->transform == TensorTransform::plus_one)
     staging_ = plus_one(u.tensor->stored_dtype, staging_, chunk_rows_ * u.tensor->n_cols);
-  RETURN_IF_ERROR(model_->backend->upload(u.weight, row_, n, staging_));
+  RETURN_IF_ERROR(model_->backend->upload(u.weight, u.to_row + row_, n, staging_));
   row_ += chunk_rows_;
   filled_rows_ = 0;
   chunk_rows_ = std::min(chunk_rows_, u.n_rows - row_);

@@ -58,12 +58,23 @@ class Loader {
     uint64_t skip_bytes;        // or a part of its only row
   };
 
+  struct Upload {
+    WeightId weight;
+    const TensorEntry* tensor;
+    uint64_t row_bytes;
+    int64_t n_rows, first_row;  // in the file; a weight may be some of the tensor's rows,
+    uint64_t skip_bytes;        // or a part of its only row; or it is one of the runs of a coded tensor
+    int64_t to_row = 0;         // of the weight
+    int64_t n_padding = 0;      // rows at the end that are no rows of the weight
+  };
+
   Result<std::optional<ReadRequest>> request();
   ReadRequest host_request();
   ReadRequest weight_request();
   Status start_model();  // after the header: architecture, tokenizer
   Status commit_host_tensor();
   Status start_weights();  // graph, memory plan, allocation
+  void add_runs(Upload upload, const WeightSpec& w);
   Status commit_weight();
   Status commit_transposed(const Upload& u);
   void next_weight();

@@ -143,8 +143,9 @@ NUTSHELL_NOINLINE void unpack_trellis(const PackedMatrix& w, const uint8_t* p, i
     d[r] = trellis_row_scale(*w.code, p, kPanelRows * half + r);
     m[r] = -static_cast<float>(w.code->zero) * d[r];
   }
-  for (TrellisState& state : s) state.start(*w.code);
   const uint8_t* slice = p + kTrellisHeadBytes + 16 * kPanelGroups * half;
+  for (int g = 0; g < kPanelGroups; ++g)
+    s[g].start(*w.code, slice + 64 * (P::kTrellisBits * (w.n_cols / kSlice) - 1) + 16 * g);
   uint8_t* codes = panel.codes;
   for (int64_t b = 0; b < w.n_cols / kSlice; ++b, slice += 64 * P::kTrellisBits) {
     for_steps([&]<int t>(std::integral_constant<int, t>) {
@@ -282,10 +283,11 @@ NUTSHELL_NOINLINE void tile(const Panel& panel, const ActTiles& x, int64_t index
 }
 
 NUTSHELL_INLINE void write_tile(const float* tile, int64_t n_tokens, int64_t n_rows, int64_t t0, int64_t row,
-                                const MatmulOut& out) {
+                                const int32_t* places, const MatmulOut& out) {
   for (int64_t t = 0; t < n_tokens; ++t, tile += kPanelRows) {
-    float* y = out.y + (t0 + t) * out.stride + row;
-    if (n_rows == kPanelRows) {
+    float* y = out.y + (t0 + t) * out.stride;
+    if (places == nullptr && n_rows == kPanelRows) {
+      y += row;
       V v0 = load(tile), v1 = load(tile + 4);
       if (out.bias != nullptr) {
         v0 = wasm_f32x4_add(v0, load(out.bias + row));
@@ -300,8 +302,9 @@ NUTSHELL_INLINE void write_tile(const float* tile, int64_t n_tokens, int64_t n_r
       continue;
     }
     for (int64_t i = 0; i < n_rows; ++i) {
-      const float v = tile[i] + (out.bias != nullptr ? out.bias[row + i] : 0.0f);
-      y[i] = out.accumulate ? y[i] + v : v;
+      const int64_t at = places == nullptr ? row + i : places[row + i];
+      const float v = tile[i] + (out.bias != nullptr ? out.bias[at] : 0.0f);
+      y[at] = out.accumulate ? y[at] + v : v;
     }
   }
 }
@@ -325,7 +328,7 @@ void matmul_rows(const PackedMatrix& w, const ActTiles& x, int64_t n_tokens, con
       for (int64_t t = t0; t < t1; t += kTileTokens) {
         alignas(16) float result[kTileTokens * kPanelRows];
         tile<P, kDot>(panel, x, t / kTileTokens, result);
-        write_tile(result, std::min<int64_t>(kTileTokens, t1 - t), n_rows, t, row, out);
+        write_tile(result, std::min<int64_t>(kTileTokens, t1 - t), n_rows, t, row, w.places, out);
       }
     }
   }

@@ -14,7 +14,8 @@ struct PackedMatrix {
   int64_t n_rows = 0, n_cols = 0;
   const uint8_t* data = nullptr;  // 16-byte aligned
   int64_t superrow_bytes = 0;
-  const TrellisCode* code = nullptr;  // of the trellis formats
+  const TrellisCode* code = nullptr;  // of the trellis formats; and then perhaps:
+  const int32_t* places = nullptr;    // the result of row i goes to y[places[i]], with bias[places[i]]
 };
 
 // ActForms of a row that matvec reads.

@@ -238,7 +238,7 @@ NUTSHELL_NOINLINE void few_trellis_group(const uint8_t* p, int64_t n_slices, con
   const TableVectors tables(code);
   const V ones = opaque(wasm_i16x8_splat(1));
   TrellisState s;
-  s.start(code);
+  s.start(code, p + 64 * (K * n_slices - 1));
   V total[kFewTokens];
   for (V& v : total) v = splat_f32(0);
   for (int64_t b = 0; b < n_slices; ++b, p += 64 * K) {
@@ -289,11 +289,12 @@ NUTSHELL_INLINE void write_rows(const PackedMatrix& w, int64_t r, const Accumula
                                 const FewOut& out, Finish&& finish) {
   const int64_t row = r * kSuperrow, n = std::min<int64_t>(kSuperrow, w.n_rows - row);
   for (int64_t t = 0; t < n_tokens; ++t) {
-    float* y = out.y + t * out.stride + row;
+    float* y = out.y + t * out.stride;
     for (int64_t i = 0; i < n; ++i) {
+      const int64_t at = w.places == nullptr ? row + i : w.places[row + i];
       float v = finish(t, i, acc.v[i / 4][t][i % 4]);
-      if (out.bias != nullptr) v += out.bias[row + i];
-      y[i] = out.accumulate ? y[i] + v : v;
+      if (out.bias != nullptr) v += out.bias[at];
+      y[at] = out.accumulate ? y[at] + v : v;
     }
   }
 }

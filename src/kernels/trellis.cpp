@@ -62,7 +62,7 @@ NUTSHELL_NOINLINE void rows_of_pair(const uint8_t* p, int64_t n_slices, const Ac
   TrellisState s[kPair];
   V acc[kPair];
   for (int g = 0; g < kPair; ++g) {
-    s[g].start(code);
+    s[g].start(code, p + 64 * (K * n_slices - 1) + 16 * g);
     acc[g] = splat_f32(0);
   }
   for (int64_t b = 0; b < n_slices; ++b, p += 64 * K) {
@@ -89,8 +89,9 @@ void matvec_rows(const PackedMatrix& w, const ActRow& x, const float* bias, bool
     const int64_t row = r * kSuperrow, n = std::min<int64_t>(kSuperrow, w.n_rows - row);
     for (int64_t i = 0; i < n; ++i) {
       float v = (sums[i] - offset) * (1.0f / kActScale) * trellis_row_scale(*w.code, p, static_cast<int>(i));
-      if (bias != nullptr) v += bias[row + i];
-      y[row + i] = accumulate ? y[row + i] + v : v;
+      const int64_t at = w.places == nullptr ? row + i : w.places[row + i];
+      if (bias != nullptr) v += bias[at];
+      y[at] = accumulate ? y[at] + v : v;
     }
   }
 }

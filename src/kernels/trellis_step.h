@@ -28,9 +28,11 @@ struct TableVectors {
 struct TrellisState {
   V window;  // M_{t-1}
   V byte;    // the last plane: its upper bits belong to windows of the next slice
-  NUTSHELL_INLINE void start(const TrellisCode& code) {
-    window = wasm_i8x16_splat(static_cast<int8_t>(code.start));
-    byte = wasm_i8x16_splat(static_cast<int8_t>(code.start << 4));
+  // last: the group's part of the row's last plane. Stream i goes on from the end of stream i - 1.
+  NUTSHELL_INLINE void start(const TrellisCode& code, const uint8_t* last) {
+    const V ends = wasm_v128_and(load(last), wasm_i8x16_splat(static_cast<int8_t>(0xf0)));
+    byte = wasm_v128_or(wasm_i32x4_shl(ends, 8), wasm_i32x4_splat(code.start << 4));
+    window = wasm_v128_and(wasm_u16x8_shr(byte, 4), wasm_i8x16_splat(15));
   }
 };
 

@@ -44,14 +44,15 @@ WeightId GraphBuilder::weight(const std::string& name, const Extent& extent, uin
     return it->second;
   }
   const auto id = static_cast<WeightId>(graph_.weights.size());
-  if (is_trellis(*entry->dtype) &&
-      ((use & kUseVector) || (part_of_rows && (first % kTrellisRows != 0 || n % kTrellisRows != 0)))) {
+  const bool cut = part_of_rows && (first % kTrellisRows != 0 || n % kTrellisRows != 0);
+  const bool mixed = entry->coded.runs.size() > 1 || !entry->coded.order.empty();
+  if (is_trellis(*entry->dtype) && ((use & kUseVector) || cut || (mixed && (part_of_rows || n_slices > 1)))) {
     fail(ErrorCode::unsupported_format,
-         "'" + name + "' is trellis-coded; only matrices may be, and parts of 16 rows of them");
+         "'" + name + "' is trellis-coded; only matrices may be, and parts of 16 rows of those of one width");
     return kNone;
   }
   graph_.weights.push_back({name, *entry->dtype, part_of_rows ? n : n_rows, part_of_row ? n : n_cols, use,
-                            n_slices, entry->code, first});
+                            n_slices, entry->coded, first});
   by_name_.emplace(key, id);
   return id;
 }

@@ -38,7 +38,7 @@ struct TensorEntry {
   TensorTransform transform = TensorTransform::none;
   DType stored_dtype = DType::f32;   // in the file, where there is a transform
   std::vector<TensorPiece> pieces;   // in row order; their rows add up to n_rows (padded, when coded)
-  TrellisCode code{};                // of the trellis formats
+  TrellisRows coded;                 // of the trellis formats; dtype is the first run's
   std::optional<uint64_t> rotation;  // seed of the rotation the matrix is stored under
 
   // 3-D tensors: the rows are that many equal matrices, one after the other.

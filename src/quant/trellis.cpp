@@ -17,19 +17,22 @@ constexpr DefaultTrellis kDefaults[] = {
       16,
       6,
       1.0f},
-     .16561f},
+     .16561f,
+     .0880f},
     {{{16, 22, 18, 13, 21, 9, 30, 25, 18, 30, 11, 0, 20, 14, 6, 23},
       {21, 0, 4, 5, 25, 16, 15, 20, 11, 11, 16, 22, 32, 9, 6, 14},
       31,
       3,
       1.0f},
-     .09851f},
+     .09851f,
+     .0243f},
     {{{16, 29, 13, 31, 37, 23, 20, 10, 19, 27, 22, 0, 5, 18, 13, 25},
       {17, 11, 26, 15, 18, 10, 0, 13, 12, 22, 7, 19, 15, 9, 5, 4},
       33,
       6,
       1.0f},
-     .09983f},
+     .09983f,
+     .0074f},
 };
 
 // Where bit b (0 .. 8 K - 1) of a slice's stream lies.
@@ -80,13 +83,23 @@ void decode_trellis_row(DType dtype, const TrellisCode& code, const uint8_t* sup
                         float* out) {
   const float scale = trellis_row_scale(code, superrow, r);
   const int bits = trellis_bits(dtype);
-  int window[4] = {code.start, code.start, code.start, code.start};
-  for (int64_t c = 0; c < n_cols; ++c) {
-    int& m = window[c % 4];
-    const int before = m;
-    m = (m | get_symbol(dtype, superrow, r, c) << 4) >> bits;
-    out[c] = scale * static_cast<float>(code.t1[before] + code.t2[m] - code.zero);
-  }
+  int window[4] = {code.start, 0, 0, 0};
+  for (int i = 1; i < 4; ++i)  // two steps fill a window
+    for (const int64_t c : {n_cols - 9 + i, n_cols - 5 + i})
+      window[i] = (window[i] | get_symbol(dtype, superrow, r, c) << 4) >> bits;
+  const uint8_t* p = superrow + kTrellisHeadBytes + 4 * r;
+  for (int64_t slice = 0; slice < n_cols; slice += 32, p += 64 * bits)
+    for (int i = 0; i < 4; ++i) {
+      uint32_t word = 0;  // the slice's bits of the stream
+      for (int plane = 0; plane < bits; ++plane) word |= uint32_t{p[64 * plane + i]} << 8 * plane;
+      int m = window[i];
+      for (int t = 0; t < 8; ++t, word >>= bits) {
+        const int before = m, symbol = static_cast<int>(word) & ((1 << bits) - 1);
+        m = (m | symbol << 4) >> bits;
+        out[slice + 4 * t + i] = scale * static_cast<float>(code.t1[before] + code.t2[m] - code.zero);
+      }
+      window[i] = m;
+    }
 }
 
 void encode_trellis_row(DType dtype, const TrellisCode& code, float step, std::span<const float> row, int r,
@@ -99,31 +112,30 @@ void encode_trellis_row(DType dtype, const TrellisCode& code, float step, std::s
   const auto scale = static_cast<double>(trellis_row_scale(code, superrow, r));
   if (scale == 0) return;
   const int bits = trellis_bits(dtype), n_symbols = 1 << bits;
-  const size_t n_steps = row.size() / 4;
+  const size_t n_steps = row.size();  // of the four streams, one after the other
+  const auto column = [&](size_t step) { return step % (n_steps / 4) * 4 + step / (n_steps / 4); };
   std::vector<uint8_t> from(n_steps * 16);  // the state before, per step and state
-  for (size_t i = 0; i < 4; ++i) {
-    double cost[16], next[16];
-    std::fill(cost, cost + 16, INFINITY);
-    cost[code.start] = 0;
-    for (size_t t = 0; t < n_steps; ++t) {
-      const double target = static_cast<double>(row[4 * t + i]) / scale + code.zero;
-      std::fill(next, next + 16, INFINITY);
-      for (int before = 0; before < 16; ++before)
-        for (int symbol = 0; symbol < n_symbols; ++symbol) {
-          const int m = (before | symbol << 4) >> bits;
-          const double e = target - code.t1[before] - code.t2[m], c = cost[before] + e * e;
-          if (c < next[m]) {
-            next[m] = c;
-            from[t * 16 + static_cast<size_t>(m)] = static_cast<uint8_t>(before);
-          }
+  double cost[16], next[16];
+  std::fill(cost, cost + 16, INFINITY);
+  cost[code.start] = 0;
+  for (size_t t = 0; t < n_steps; ++t) {
+    const double target = static_cast<double>(row[column(t)]) / scale + code.zero;
+    std::fill(next, next + 16, INFINITY);
+    for (int before = 0; before < 16; ++before)
+      for (int symbol = 0; symbol < n_symbols; ++symbol) {
+        const int m = (before | symbol << 4) >> bits;
+        const double e = target - code.t1[before] - code.t2[m], c = cost[before] + e * e;
+        if (c < next[m]) {
+          next[m] = c;
+          from[t * 16 + static_cast<size_t>(m)] = static_cast<uint8_t>(before);
         }
-      std::copy(next, next + 16, cost);
-    }
-    auto m = static_cast<int>(std::min_element(cost, cost + 16) - cost);
-    for (size_t t = n_steps; t-- > 0;) {  // the new bits are the window's upper K
-      put_symbol(dtype, superrow, r, static_cast<int64_t>(4 * t + i), m >> (4 - bits));
-      m = from[t * 16 + static_cast<size_t>(m)];
-    }
+      }
+    std::copy(next, next + 16, cost);
+  }
+  auto m = static_cast<int>(std::min_element(cost, cost + 16) - cost);
+  for (size_t t = n_steps; t-- > 0;) {  // the new bits are the window's upper K
+    put_symbol(dtype, superrow, r, static_cast<int64_t>(column(t)), m >> (4 - bits));
+    m = from[t * 16 + static_cast<size_t>(m)];
   }
 }
 

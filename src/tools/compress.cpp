@@ -2,12 +2,17 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <chrono>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
+#include <fstream>
 
+#include "compress/memory.h"
 #include "compress/pipeline.h"
+#include "tools/checkpoint.h"
 #include "tools/commands.h"
 
 namespace nutshell {
@@ -56,6 +61,14 @@ class AtomicFile {
   int fd_;
 };
 
+// Bytes that could be had without swapping; 0: not known.
+uint64_t available_memory() {
+  std::ifstream info("/proc/meminfo");
+  for (std::string line; std::getline(info, line);)
+    if (line.starts_with("MemAvailable:")) return std::strtoull(line.c_str() + 13, nullptr, 10) * 1024;
+  return 0;
+}
+
 // The last eighth of every text is kept for the evaluation when there is no other text for it.
 Status read_texts(const CompressCommand& c, const Tokenizer& tokenizer, std::vector<int32_t>& calibration,
                   std::vector<int32_t>& evaluation) {
@@ -96,8 +109,16 @@ Answer run_compress(const CompressCommand& c) {
   options.seed = c.seed;
   options.windows = c.windows;
   options.held_out = c.held_out;
+  options.heal_minutes = c.heal;
+  options.memory_limit = available_memory();
+  if (c.damp_shift > 0) options.damp_shift = c.damp_shift;
   if (c.damp_inputs > 0) options.damp_inputs = c.damp_inputs;
   if (c.damp_outputs > 0) options.damp_outputs = c.damp_outputs;
+  const auto windows = static_cast<int64_t>(calibration.size()) / options.window_tokens;
+  std::fprintf(stderr, "memory: up to %.2f GB\n",
+               1e-9 * static_cast<double>(
+                          plan_memory(source.graph, options, std::min(windows, options.windows)).total()));
+  FolderCheckpoint state(c.output + ".state");  // stays when the run fails or is killed
   ASSIGN_OR_RETURN(const CompressReport report,
                    compress::compress(
                        source, options, calibration, evaluation, pool,
@@ -105,8 +126,10 @@ Answer run_compress(const CompressCommand& c) {
                        [&](const std::string& stage, double done) {
                          std::fprintf(stderr, "\r%-12s %3.0f %%  %.0f s ", stage.c_str(), 100 * done,
                                       seconds());
-                       }));
+                       },
+                       &state));
   RETURN_IF_ERROR(out.finish());
+  state.remove();
   std::fprintf(stderr, "\n");
   nlohmann::json bits = nlohmann::json::object();
   for (const auto& [name, k] : report.bits) bits[name] = k;

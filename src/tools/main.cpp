@@ -127,6 +127,11 @@ void add_compress(CLI::App& app, Main& m, CompressCommand& c) {
       "Text files to measure quality on; without: the last eighth of the calibration texts, unseen");
   sub->add_option("--windows", c.windows, "Calibration windows of 512 tokens")->check(CLI::Range(1, 100000));
   sub->add_option("--held-out", c.held_out, "Evaluation windows of 512 tokens")->check(CLI::Range(1, 100000));
+  sub->add_option("--heal", c.heal,
+                  "Minutes of healing (of a machine of 40 GFLOP/s): row scales and norms by gradient descent")
+      ->check(CLI::Range(0.0, 1e5));
+  sub->add_option("--damp-shift", c.damp_shift, "Regularisation of what is mended for errors before")
+      ->check(CLI::Range(0.0, 1e30));
   sub->add_option("--damp-inputs", c.damp_inputs, "Regularisation of input statistics")
       ->check(CLI::Range(0.0, 10.0));
   sub->add_option("--damp-outputs", c.damp_outputs, "Regularisation of gradient statistics")

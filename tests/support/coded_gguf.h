@@ -24,14 +24,24 @@ inline std::vector<float> turned(const std::vector<float>& values, int64_t n_col
   return out;
 }
 
+// Rows [0, 258) in an order of their own.
+inline std::vector<uint32_t> mixed_order(int64_t n_rows) {
+  std::vector<uint32_t> order(static_cast<size_t>(n_rows));
+  for (size_t i = 0; i < order.size(); ++i)  // 77 shares no factor with 258
+    order[i] = static_cast<uint32_t>((i * 77 + 5) % order.size());
+  return order;
+}
+
 // Formats go round NT2, NT3, NT4 unless one is given; every third tensor stays as it stood (not rotated).
-inline CodedGguf code_gguf(const GgufWriter& source, std::optional<DType> only = {}) {
+// mixed: the token embedding has rows of all formats, in mixed_order().
+inline CodedGguf code_gguf(const GgufWriter& source, std::optional<DType> only = {}, bool mixed = false) {
   CodedGguf out{source, source};
   std::vector<std::string> names, formats;
   std::vector<uint32_t> rows, columns, tables;
   std::vector<float> scales;
   std::vector<bool> rotated;
   Bytes sets;
+  size_t n_coded = 0;
   for (const DTypeInfo& info : kTrellisTypes) {
     const TrellisCode& code = default_trellis(info.dtype).code;
     sets.insert(sets.end(), code.t1, code.t1 + 16);
@@ -45,18 +55,50 @@ inline CodedGguf code_gguf(const GgufWriter& source, std::optional<DType> only =
     const auto n_cols = static_cast<int64_t>(t.dims[0]), n_rows = static_cast<int64_t>(t.dims[1]);
     std::vector<float> values(t.data.size() / 4);
     std::memcpy(values.data(), t.data.data(), t.data.size());
-    const bool turn = names.size() % 3 != 2;
-    const DType dtype = only.value_or(kTrellisTypes[names.size() % 3].dtype);
-    TrellisMatrix m = encode_trellis(dtype, turn ? turned(values, n_cols, false) : values, n_rows, n_cols);
-    if (turn) m.values = turned(m.values, n_cols, true);
-    names.push_back(t.name);
-    formats.emplace_back(name_of(dtype));
-    rows.push_back(static_cast<uint32_t>(n_rows));
-    columns.push_back(static_cast<uint32_t>(n_cols));
-    tables.push_back(static_cast<uint32_t>(trellis_bits(dtype) - 2));
-    scales.push_back(1.0f);
-    rotated.push_back(turn);
+    const bool turn = n_coded % 3 != 2;
+    const DType dtype = only.value_or(kTrellisTypes[n_coded % 3].dtype);
+    ++n_coded;
+    const auto describe = [&](DType format, int64_t n) {
+      names.push_back(t.name);
+      formats.emplace_back(name_of(format));
+      rows.push_back(static_cast<uint32_t>(n));
+      columns.push_back(static_cast<uint32_t>(n_cols));
+      tables.push_back(static_cast<uint32_t>(trellis_bits(format) - 2));
+      scales.push_back(1.0f);
+      rotated.push_back(turn);
+    };
     GgufWriter::Tensor& coded = out.coded.tensors[i];
+    if (turn) values = turned(values, n_cols, false);
+    if (mixed && t.name == "token_embd.weight") {
+      const std::vector<uint32_t> order = mixed_order(n_rows);
+      std::vector<float> decoded(values.size());
+      coded.data.clear();
+      int64_t first = 0;
+      for (const auto& [format, n] :
+           {std::pair{DType::nt4, int64_t{32}}, {DType::nt2, 16}, {DType::nt3, n_rows - 48}}) {
+        std::vector<float> part;
+        for (int64_t r = first; r < first + n; ++r) {
+          const auto from = values.begin() + order[static_cast<size_t>(r)] * n_cols;
+          part.insert(part.end(), from, from + n_cols);
+        }
+        const TrellisMatrix m = encode_trellis(format, part, n, n_cols);
+        coded.data.insert(coded.data.end(), m.bytes.begin(), m.bytes.end());
+        for (int64_t r = 0; r < n; ++r)
+          std::copy_n(m.values.begin() + r * n_cols, n_cols,
+                      decoded.begin() + order[static_cast<size_t>(first + r)] * n_cols);
+        describe(format, n);
+        first += n;
+      }
+      if (turn) decoded = turned(decoded, n_cols, true);
+      std::memcpy(out.decoded.tensors[i].data.data(), decoded.data(), decoded.size() * 4);
+      coded.type = 24;
+      coded.dims = {coded.data.size()};
+      out.coded.add_array<uint32_t>("nutshell.order." + t.name, order);
+      continue;
+    }
+    TrellisMatrix m = encode_trellis(dtype, values, n_rows, n_cols);
+    if (turn) m.values = turned(m.values, n_cols, true);
+    describe(dtype, n_rows);
     coded.type = 24;  // I8
     coded.dims = {static_cast<uint64_t>(row_bytes(dtype, n_cols)),
                   static_cast<uint64_t>(stored_rows(dtype, n_rows))};

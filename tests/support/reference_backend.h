@@ -31,9 +31,14 @@ class ReferenceBackend final : public Backend {
     std::vector<float> row(static_cast<size_t>(w.n_cols));
     if (is_trellis(w.dtype)) {
       for (int64_t r = 0; r < n_rows; ++r) {
-        decode_trellis_row(w.dtype, w.code, bytes.data() + r / 16 * trellis_superrow_bytes(w.dtype, w.n_cols),
+        const TrellisRun* run = &w.coded.runs[0];  // that row0 lies in
+        for (const TrellisRun& next : w.coded.runs)
+          if (next.first_row <= row0) run = &next;
+        decode_trellis_row(run->dtype, run->code,
+                           bytes.data() + r / 16 * trellis_superrow_bytes(run->dtype, w.n_cols),
                            static_cast<int>(r % 16), w.n_cols, row.data());
-        std::copy(row.begin(), row.end(), weights_[static_cast<size_t>(id)].begin() + (row0 + r) * w.n_cols);
+        const int64_t to = w.coded.order.empty() ? row0 + r : w.coded.order[static_cast<size_t>(row0 + r)];
+        std::copy(row.begin(), row.end(), weights_[static_cast<size_t>(id)].begin() + to * w.n_cols);
       }
       return {};
     }

@@ -144,9 +144,10 @@ class Checker {
   const WeightSpec* slices(WeightId id, int64_t n) {
     const WeightSpec* w = weight(id);
     if (w == nullptr) return nullptr;
-    if (n < 1 || w->n_slices != n || !(w->use & kUseMatrix)) {
+    if (n < 1 || w->n_slices != n || !(w->use & kUseMatrix) || w->coded.runs.size() > 1 ||
+        !w->coded.order.empty()) {
       fail("'" + w->name + "' has " + std::to_string(w->n_slices) + " matrices, expected " +
-           std::to_string(n));
+           std::to_string(n) + " of rows of one width");
       return nullptr;
     }
     return w;
@@ -201,6 +202,27 @@ class Checker {
   const int64_t n_ctx_;
 };
 
+// Of a trellis weight: runs that follow each other, with valid tables; an order that is a permutation.
+bool valid_rows(const WeightSpec& w) {
+  const TrellisRows& rows = w.coded;
+  if (rows.runs.empty() || rows.runs[0].dtype != w.dtype || rows.runs[0].first_row != 0) return false;
+  if ((rows.runs.size() > 1 || !rows.order.empty()) && w.n_slices > 1) return false;
+  for (size_t i = 0; i < rows.runs.size(); ++i) {
+    const TrellisRun& run = rows.runs[i];
+    if (!is_trellis(run.dtype) || !valid_trellis(run.dtype, run.code) || run.first_row % kTrellisRows != 0 ||
+        run.first_row >= rows.end_row(i, w.n_rows))
+      return false;
+  }
+  if (rows.order.empty()) return true;
+  if (static_cast<int64_t>(rows.order.size()) != w.n_rows) return false;
+  std::vector<bool> seen(rows.order.size());
+  for (const int32_t row : rows.order) {
+    if (row < 0 || row >= w.n_rows || seen[static_cast<size_t>(row)]) return false;
+    seen[static_cast<size_t>(row)] = true;
+  }
+  return true;
+}
+
 }  // namespace
 
 Status check_graph(const Graph& graph, const Extents& e) {
@@ -222,8 +244,8 @@ Status check_graph(const Graph& graph, const Extents& e) {
         w.n_rows % w.n_slices != 0 || w.n_cols % info_of(w.dtype).block_length != 0)
       check.fail("'" + w.name + "' is " + std::to_string(w.n_rows) + " x " + std::to_string(w.n_cols) +
                  ", not whole blocks of " + std::string(name_of(w.dtype)));
-    if (is_trellis(w.dtype) && ((w.use & kUseVector) || !valid_trellis(w.dtype, w.code)))
-      check.fail("'" + w.name + "' has tables outside the format's limits");
+    if (is_trellis(w.dtype) && ((w.use & kUseVector) || !valid_rows(w)))
+      check.fail("'" + w.name + "' has tables or runs of rows outside the format's limits");
   }
   for (const RotationSpec& r : graph.rotations)
     if (r.width < 1 || r.width > kMost || rotation_odd(r.width) > kMaxRotationOdd)

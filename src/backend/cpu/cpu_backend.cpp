@@ -9,6 +9,7 @@
 #include "base/bytes.h"
 #include "kernels/pack.h"
 #include "kernels/tune.h"
+#include "quant/trellis.h"
 
 namespace nutshell::cpu {
 namespace {
@@ -26,6 +27,15 @@ Memory take(uint64_t bytes) {
 
 // Nothing when the size does not fit 64 bits.
 std::optional<uint64_t> weight_bytes(const WeightSpec& w) {
+  if (is_trellis(w.dtype)) {
+    std::optional<uint64_t> total = 0;
+    for (size_t i = 0; i < w.coded.runs.size() && total; ++i) {
+      const TrellisRun& run = w.coded.runs[i];
+      const auto bytes = packed_bytes(run.dtype, w.coded.end_row(i, w.n_rows) - run.first_row, w.n_cols);
+      total = bytes ? checked_add(*total, *bytes) : bytes;
+    }
+    return total;
+  }
   if (is_packed(w)) return packed_bytes(w.dtype, w.n_rows, w.n_cols);
   if (w.use & kUseVector) return checked_mul(4, static_cast<uint64_t>(w.n_rows * w.n_cols));
   return checked_mul(static_cast<uint64_t>(w.n_rows), static_cast<uint64_t>(row_bytes(w.dtype, w.n_cols)));
@@ -180,8 +190,44 @@ ExpertsPlan plan_experts(const Graph& graph, const ExpertsOp& op, int64_t max_to
 PackedMatrix Weight::matrix(int64_t slice) const {
   const auto superrow = static_cast<int64_t>(packed_bytes(spec.dtype, 1, spec.n_cols).value_or(0));
   const int64_t rows = slice_rows();
-  return {spec.dtype, rows,      spec.n_cols, memory.get() + slice * (rows / kSuperrow) * superrow,
-          superrow,   &spec.code};
+  return {spec.dtype,  rows,
+          spec.n_cols, memory.get() + slice * (rows / kSuperrow) * superrow,
+          superrow,    is_trellis(spec.dtype) ? &spec.coded.runs[0].code : nullptr};
+}
+
+PackedMatrix Weight::run(size_t i) const {
+  if (!is_trellis(spec.dtype)) return matrix();
+  const uint8_t* data = memory.get();
+  for (size_t k = 0;; ++k) {
+    const TrellisRun& run = spec.coded.runs[k];
+    const int64_t n_rows = spec.coded.end_row(k, spec.n_rows) - run.first_row;
+    const int64_t superrow = trellis_superrow_bytes(run.dtype, spec.n_cols);
+    if (k == i)
+      return {run.dtype,
+              n_rows,
+              spec.n_cols,
+              data,
+              superrow,
+              &run.code,
+              spec.coded.order.empty() ? nullptr : &spec.coded.order[static_cast<size_t>(run.first_row)]};
+    data += (n_rows + kSuperrow - 1) / kSuperrow * superrow;
+  }
+}
+
+void Weight::decode(int64_t row, float* out) const {
+  if (!packed)
+    return decode_row(spec.dtype, memory.get() + row * row_bytes(spec.dtype, spec.n_cols), spec.n_cols, out);
+  if (!places.empty()) row = places[static_cast<size_t>(row)];
+  size_t i = 0;
+  while (i + 1 < n_runs() && first_row(i + 1) <= row) ++i;
+  const PackedMatrix m = run(i);
+  row -= first_row(i);
+  const uint8_t* superrow = m.data + row / kSuperrow * m.superrow_bytes;
+  const auto r = static_cast<int>(row % kSuperrow);
+  if (is_trellis(m.dtype))
+    decode_trellis_row(m.dtype, *m.code, superrow, r, m.n_cols, out);
+  else
+    unpack_row(m.dtype, superrow, r, m.n_cols, out);
 }
 
 AttentionShape shape_of(const AttentionOp& op) {
@@ -227,8 +273,14 @@ Status CpuBackend::allocate(Graph graph, const Extents& extents) {
                              std::to_string(needs.scratch_bytes) + "), which could not be had");
   std::vector<Weight> weights;
   for (const WeightSpec& spec : graph.weights) {
-    weights.push_back({spec, is_packed(spec), take(weight_bytes(spec).value_or(0))});
+    weights.push_back({spec, is_packed(spec), take(weight_bytes(spec).value_or(0)), {}});
     if (weights.back().memory == nullptr) return no_memory;
+    if (spec.use & kUseTable) {
+      std::vector<int32_t>& places = weights.back().places;
+      places.resize(spec.coded.order.size());
+      for (size_t r = 0; r < places.size(); ++r)
+        places[static_cast<size_t>(spec.coded.order[r])] = static_cast<int32_t>(r);
+    }
   }
   std::vector<Memory> kv_memory;
   std::vector<KvLayer> kv;
@@ -280,14 +332,17 @@ Status CpuBackend::upload(WeightId id, int64_t row0, int64_t n_rows, std::span<c
   if (id < 0 || static_cast<size_t>(id) >= weights_.size())
     return {ErrorCode::invalid_argument, "no weight " + std::to_string(id)};
   Weight& w = weights_[static_cast<size_t>(id)];
-  const int64_t in_row = row_bytes(w.spec.dtype, w.spec.n_cols);
-  if (row0 < 0 || n_rows < 0 || row0 > w.spec.n_rows || n_rows > w.spec.n_rows - row0 ||
-      bytes.size() !=
-          static_cast<uint64_t>(stored_rows(w.spec.dtype, n_rows)) * static_cast<uint64_t>(in_row))
+  size_t run = 0;
+  while (run + 1 < w.n_runs() && w.first_row(run + 1) <= row0) ++run;
+  const DType dtype = w.n_runs() > 1 ? w.spec.coded.runs[run].dtype : w.spec.dtype;
+  const int64_t end = w.n_runs() > 1 ? w.spec.coded.end_row(run, w.spec.n_rows) : w.spec.n_rows;
+  const int64_t in_row = row_bytes(dtype, w.spec.n_cols);
+  if (row0 < 0 || n_rows < 0 || row0 > end || n_rows > end - row0 ||
+      bytes.size() != static_cast<uint64_t>(stored_rows(dtype, n_rows)) * static_cast<uint64_t>(in_row))
     return {ErrorCode::invalid_argument, "'" + w.spec.name + "': rows " + std::to_string(row0) + " + " +
                                              std::to_string(n_rows) + " of " + std::to_string(w.spec.n_rows) +
                                              " do not fit " + std::to_string(bytes.size()) + " bytes"};
-  if (w.packed) return upload_packed(w, row0, n_rows, bytes.data());
+  if (w.packed) return upload_packed(w, run, row0, n_rows, bytes.data());
   if (w.spec.use & kUseVector) {
     auto* to = reinterpret_cast<float*>(w.memory.get()) + row0 * w.spec.n_cols;
     for (int64_t r = 0; r < n_rows; ++r)
@@ -298,19 +353,21 @@ Status CpuBackend::upload(WeightId id, int64_t row0, int64_t n_rows, std::span<c
   return {};
 }
 
-Status CpuBackend::upload_packed(Weight& w, int64_t row0, int64_t n_rows, const uint8_t* bytes) {
-  if (row0 % kSuperrow != 0 || (n_rows % kSuperrow != 0 && row0 + n_rows != w.spec.n_rows))
+Status CpuBackend::upload_packed(Weight& w, size_t run, int64_t row0, int64_t n_rows, const uint8_t* bytes) {
+  const PackedMatrix m = w.run(run);
+  const int64_t first = row0 - w.first_row(run);
+  if (first % kSuperrow != 0 || (n_rows % kSuperrow != 0 && first + n_rows != m.n_rows))
     return {ErrorCode::invalid_argument,
             "'" + w.spec.name + "': rows come in multiples of " + std::to_string(kSuperrow)};
-  const PackedMatrix m = w.matrix();
-  const int64_t in_row = row_bytes(w.spec.dtype, w.spec.n_cols);
+  const int64_t in_row = row_bytes(m.dtype, m.n_cols);
+  uint8_t* data = w.memory.get() + (m.data - w.memory.get()) + first / kSuperrow * m.superrow_bytes;
   std::atomic<bool> bad = false;
   pool_.run([&](Worker& worker) {
     const auto [begin, end] = worker.share((n_rows + kSuperrow - 1) / kSuperrow);
     for (int64_t s = begin; s < end; ++s) {
       const int n = static_cast<int>(std::min<int64_t>(kSuperrow, n_rows - s * kSuperrow));
-      uint8_t* to = w.memory.get() + (row0 / kSuperrow + s) * m.superrow_bytes;
-      if (!pack_superrow(w.spec.dtype, bytes + s * kSuperrow * in_row, n, w.spec.n_cols, to).ok()) bad = true;
+      uint8_t* to = data + s * m.superrow_bytes;
+      if (!pack_superrow(m.dtype, bytes + s * kSuperrow * in_row, n, m.n_cols, to).ok()) bad = true;
     }
   });
   if (bad)

@@ -2,6 +2,7 @@
 // choose the form of the dot products; all else goes through make_cpu_backend().
 #pragma once
 
+#include <algorithm>
 #include <cstdlib>
 #include <new>
 #include <optional>
@@ -28,8 +29,24 @@ struct Weight {
   WeightSpec spec;
   bool packed = false;
   Memory memory;
+  std::vector<int32_t> places;  // of a table with an order: where row i is stored
   int64_t slice_rows() const { return spec.n_rows / spec.n_slices; }
-  PackedMatrix matrix(int64_t slice = 0) const;  // of a 3-D tensor
+  PackedMatrix matrix(int64_t slice = 0) const;  // of a 3-D tensor; one run
+  size_t n_runs() const { return is_trellis(spec.dtype) ? spec.coded.runs.size() : 1; }
+  int64_t first_row(size_t run) const { return is_trellis(spec.dtype) ? spec.coded.runs[run].first_row : 0; }
+  PackedMatrix run(size_t i) const;
+  // Calls fn(run, first row of y and bias, begin, end) for the runs that superrows [begin, end) lie in;
+  // begin and end are the run's own. An ordered run places its rows itself.
+  template <typename Fn>
+  void for_runs(int64_t begin, int64_t end, Fn&& fn) const {
+    for (size_t i = 0; i < n_runs(); ++i) {
+      const PackedMatrix m = run(i);
+      const int64_t first = first_row(i) / kSuperrow, n = (m.n_rows + kSuperrow - 1) / kSuperrow;
+      const int64_t from = std::max<int64_t>(begin - first, 0), to = std::min(end - first, n);
+      if (from < to) fn(m, m.places != nullptr ? 0 : first_row(i), from, to);
+    }
+  }
+  void decode(int64_t row, float* out) const;  // n_cols values; of a table
   DenseMatrix dense(int64_t slice = 0) const {
     const int64_t rows = slice_rows();
     return {spec.dtype, rows, spec.n_cols, memory.get() + slice * rows * row_bytes(spec.dtype, spec.n_cols)};
@@ -89,7 +106,7 @@ class CpuBackend : public Backend {
 
  private:
   friend class Execution;
-  Status upload_packed(Weight& weight, int64_t row0, int64_t n_rows, const uint8_t* bytes);
+  Status upload_packed(Weight& weight, size_t run, int64_t row0, int64_t n_rows, const uint8_t* bytes);
   float* act(ActId id) const;
   void clear_until(int64_t position);
   int64_t conv_reach() const;  // positions a convolution looks back; 0 without any

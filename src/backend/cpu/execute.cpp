@@ -4,9 +4,7 @@
 #include <cstring>
 
 #include "backend/cpu/cpu_backend.h"
-#include "kernels/pack.h"
 #include "kernels/rows.h"
-#include "quant/trellis.h"
 
 namespace nutshell::cpu {
 namespace {
@@ -81,17 +79,7 @@ void Execution::operator()(const EmbedStep& s) {
                                                          : 0;
     float* sum = row(s.op.out, t);
     float* out = s.op.accumulate ? reinterpret_cast<float*>(thread_ + b_.plan_.thread_work) : sum;
-    if (is_trellis(w.spec.dtype)) {
-      const PackedMatrix m = w.matrix();
-      decode_trellis_row(m.dtype, *m.code, m.data + token / kSuperrow * m.superrow_bytes,
-                         static_cast<int>(token % kSuperrow), n, out);
-    } else if (w.packed) {
-      const PackedMatrix m = w.matrix();
-      unpack_row(m.dtype, m.data + token / kSuperrow * m.superrow_bytes, static_cast<int>(token % kSuperrow),
-                 n, out);
-    } else {
-      decode_row(w.spec.dtype, w.memory.get() + token * row_bytes(w.spec.dtype, n), n, out);
-    }
+    w.decode(token, out);
     if (s.op.rotation != kNone) rotate_back(b_.rotations_[static_cast<size_t>(s.op.rotation)], out);
     if (s.op.scale != 1.0f) scale(out, s.op.scale, n, out);
     if (s.op.accumulate) add(sum, out, n, sum);
@@ -210,8 +198,11 @@ void Execution::linear_few(const LinearStep& s, int64_t n) {
     const Weight& w = weight(p.weight);
     if (!w.packed) continue;
     const auto [begin, end] = worker_.share((w.spec.n_rows + kSuperrow - 1) / kSuperrow);
-    matvec_few(w.matrix(), q, n, b_.dot_, vector(p.bias), p.accumulate, row(p.out, 0), w.spec.n_rows, begin,
-               end);
+    const float* bias = vector(p.bias);
+    w.for_runs(begin, end, [&](const PackedMatrix& m, int64_t first, int64_t from, int64_t to) {
+      matvec_few(m, q, n, b_.dot_, bias == nullptr ? nullptr : bias + first, p.accumulate,
+                 row(p.out, 0) + first, w.spec.n_rows, from, to);
+    });
   }
 }
 
@@ -245,7 +236,11 @@ void Execution::linear_many(const LinearStep& s, int64_t n) {
     void* work = thread_ + b_.plan_.thread_work;
     if (w.packed) {
       const auto [begin, end] = worker_.share((w.spec.n_rows + kSuperrow - 1) / kSuperrow);
-      matmul(w.matrix(), tiles, n, b_.dot_, out, begin, end, work);
+      w.for_runs(begin, end, [&](const PackedMatrix& m, int64_t first, int64_t from, int64_t to) {
+        const MatmulOut rows{out.y + first, out.stride, out.bias == nullptr ? nullptr : out.bias + first,
+                             out.accumulate};
+        matmul(m, tiles, n, b_.dot_, rows, from, to, work);
+      });
     } else {
       const auto [begin, end] = worker_.share(w.spec.n_rows, 16);
       dense_matmul(w.dense(), made ? shared : row(s.source.a, 0), n_cols, n, out, begin, end,

@@ -40,7 +40,8 @@ struct Case {
   WeightId trellis(DType dtype, int64_t n_rows, int64_t n_cols, uint8_t use) {
     const TrellisMatrix m = random_trellis(dtype, n_rows, n_cols, seed += 10, 1.0);
     const auto id = static_cast<WeightId>(graph.weights.size());
-    graph.weights.push_back({"w" + std::to_string(id), dtype, n_rows, n_cols, use, 1, m.code});
+    graph.weights.push_back(
+        {"w" + std::to_string(id), dtype, n_rows, n_cols, use, 1, {{{dtype, 0, m.code}}, {}}});
     weights.push_back({graph.weights.back(), m.bytes, m.values});
     return id;
   }

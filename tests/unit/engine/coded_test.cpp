@@ -62,8 +62,8 @@ void remove_key(GgufWriter& w, std::string_view key) {
 }  // namespace
 
 TEST_CASE("a compressed file computes what its decoded weights compute") {
-  const CodedGguf files = code_gguf(tiny_gguf());
-  for (int threads : {1, 3}) {
+  for (const auto& [threads, mixed] : {std::pair{1, false}, {3, false}, {1, true}, {3, true}}) {
+    const CodedGguf files = code_gguf(tiny_gguf(), {}, mixed);
     ThreadPool pool(threads);
     auto coded = load_bytes(pool, files.coded.build());
     REQUIRE_MESSAGE(coded.ok(), coded.status().message());
@@ -94,6 +94,17 @@ TEST_CASE("inspect tells formats, true shapes and what was measured of a compres
   CHECK(answer["tensors"][0]["shape"] == nlohmann::json{64, 258});
   CHECK(answer["tensors"][0]["format"] == "NT3");
   CHECK(answer["compression"] == nlohmann::json{{"quality.mean_kl", 0.125}, {"source.name", "tiny"}});
+}
+
+TEST_CASE("inspect shows a tensor whose rows differ in width as one") {
+  const Bytes bytes = code_gguf(tiny_gguf(), DType::nt3, true).coded.build();
+  auto file = parse_gguf(bytes, bytes.size());
+  REQUIRE(file.ok());
+  const nlohmann::json answer = inspect(header_of(std::move(**file)));
+  CHECK(answer["problems"] == nlohmann::json::array());
+  CHECK(answer["tensors"][0]["shape"] == nlohmann::json{64, 258});
+  CHECK(answer["tensors"][0]["format"] == "NT4+NT2+NT3");
+  CHECK(answer["formats"]["NT3"] == 14);
 }
 
 TEST_CASE("a compressed file's false description is refused") {
@@ -144,13 +155,41 @@ TEST_CASE("a compressed file's false description is refused") {
        }},
       {ErrorCode::corrupt_file, "not a finite number", [](W& w) { w.tensors[0].data[1] = 0x7c; }},
   };
-  for (const Lie& lie : lies) {
-    GgufWriter w = good;
+  const auto refuse = [&](GgufWriter w, const Lie& lie) {
     lie.change(w);
     const auto loaded = load_bytes(pool, w.build());
     REQUIRE_FALSE(loaded.ok());
     INFO(loaded.status().message());
     CHECK(loaded.status().code() == lie.code);
     CHECK(loaded.status().message().find(lie.part) != std::string::npos);
-  }
+  };
+  for (const Lie& lie : lies) refuse(good, lie);
+
+  const GgufWriter mixed = code_gguf(tiny_gguf(), DType::nt4, true).coded;  // runs of 32, 16 and 210 rows
+  REQUIRE(load_bytes(pool, mixed.build()).ok());
+  const Lie mixed_lies[] = {
+      {ErrorCode::corrupt_file, "each of 258 rows once",
+       [](W& w) {
+         replace_array<uint32_t>(w, "nutshell.order.token_embd.weight", std::vector<uint32_t>(258));
+       }},
+      {ErrorCode::corrupt_file, "each of 258 rows once",
+       [](W& w) {
+         replace_array<uint32_t>(w, "nutshell.order.token_embd.weight", {0, 1, 2});
+       }},
+      {ErrorCode::corrupt_file, "each of 258 rows once",
+       [](W& w) {
+         std::vector<uint32_t> order = mixed_order(258);
+         order[7] = 258;
+         replace_array(w, "nutshell.order.token_embd.weight", order);
+       }},
+      {ErrorCode::bad_shape, "do not hold",
+       [](W& w) { w.tensors[0].data.resize(w.tensors[0].dims[0] -= 32); }},
+      {ErrorCode::bad_shape, "do not fit each other",
+       [](W& w) {
+         std::vector<uint32_t> rows(17, 64);
+         rows[0] = 33;
+         replace_array(w, "nutshell.coded.rows", rows);
+       }},
+  };
+  for (const Lie& lie : mixed_lies) refuse(mixed, lie);
 }

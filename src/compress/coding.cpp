@@ -1,0 +1,216 @@
+#include "compress/coding.h"
+
+#include <Eigen/Cholesky>
+#include <cmath>
+
+#include "compress/items.h"
+
+namespace nutshell::compress {
+namespace {
+
+// Sums over tokens for one product: x original, x' coded inputs, h and h' what the outputs are added to.
+struct Moments {
+  Matrix inputs;                  // w x' x'^T
+  Matrix shift;                   // w (x - x') x'^T
+  std::vector<Matrix> residuals;  // w (h - h') x'^T by part; empty where nothing is added to
+};
+
+class Coder {
+ public:
+  Coder(const SourceModel& source, const Statistics& statistics, const CodingOptions& options,
+        ThreadPool& pool, Checkpoint* checkpoint, std::vector<Target>& targets, std::vector<Matrix>& weights)
+      : source_(source),
+        statistics_(statistics),
+        options_(options),
+        pool_(pool),
+        checkpoint_(checkpoint),
+        weights_(weights),
+        target_of_(weights.size(), nullptr) {
+    for (Target& t : targets) target_of_[static_cast<size_t>(t.weight)] = &t;
+  }
+
+  Status code(const std::vector<std::span<const int32_t>>& windows,
+              const std::function<void(int64_t)>& progress);
+
+ private:
+  Status code_tokens(Target& t);
+  Status code_linear(const LinearOp& op);
+  bool restore(Target& t);
+  Status finish(Target& t);
+  void decode_rows(const Target& t);
+  Moments moments_of(const LinearOp& op);
+  void compensate(const LinearOp& op, std::span<const size_t> parts, const Moments& moments);
+  // Those parts of an op that are targets and not coded yet.
+  std::vector<size_t> parts_to_code(const LinearOp& op) const {
+    std::vector<size_t> parts;
+    for (size_t p = 0; p < op.parts.size(); ++p) {
+      const Target* t = target_of_[static_cast<size_t>(op.parts[p].weight)];
+      if (t != nullptr && t->runs[0].coded.bytes.empty()) parts.push_back(p);
+    }
+    return parts;
+  }
+  Target& target(const LinearOp::Part& part) { return *target_of_[static_cast<size_t>(part.weight)]; }
+  Matrix& weight(WeightId id) { return weights_[static_cast<size_t>(id)]; }
+
+  const SourceModel& source_;
+  const Statistics& statistics_;
+  const CodingOptions& options_;
+  ThreadPool& pool_;
+  Checkpoint* checkpoint_;
+  std::vector<Matrix>& weights_;
+  std::vector<Target*> target_of_;          // by WeightId
+  std::vector<FloatRun> original_, coded_;  // by window
+  int64_t done_ = 0;
+};
+
+Status Coder::code(const std::vector<std::span<const int32_t>>& windows,
+                   const std::function<void(int64_t)>& progress) {
+  for (Target* t : target_of_)
+    if (t != nullptr && t->tokens()) {
+      RETURN_IF_ERROR(code_tokens(*t));
+      if (progress) progress(done_);
+    }
+  for (const std::span<const int32_t> window : windows) {
+    original_.emplace_back(source_.graph, source_.weights, pool_).begin(window);
+    coded_.emplace_back(source_.graph, weights_, pool_).begin(window);
+  }
+  for (size_t i = 0; i < source_.graph.ops.size(); ++i) {
+    const auto* linear = std::get_if<LinearOp>(&source_.graph.ops[i]);
+    if (linear != nullptr && linear->parts[0].out == source_.graph.logits) break;
+    if (linear != nullptr) {
+      RETURN_IF_ERROR(code_linear(*linear));
+      if (progress) progress(done_);
+    }
+    for (size_t w = 0; w < windows.size(); ++w) {
+      original_[w].run_op(i);
+      coded_[w].run_op(i);
+    }
+  }
+  return {};
+}
+
+// Whether a run before had coded the target; then its rows are those.
+bool Coder::restore(Target& t) {
+  if (checkpoint_ == nullptr || !thaw(checkpoint_->load(t.name), t)) return false;
+  decode_rows(t);
+  ++done_;
+  return true;
+}
+
+Status Coder::finish(Target& t) {
+  decode_rows(t);
+  ++done_;
+  return checkpoint_ == nullptr ? Status() : checkpoint_->save(t.name, freeze(t));
+}
+
+// The weight becomes what the codes say.
+void Coder::decode_rows(const Target& t) {
+  Matrix& w = weight(t.weight);
+  for (const Run& run : t.runs) {
+    Matrix rows(run.n_rows, t.n_cols);
+    decode(pool_, options_.seed, run.coded, rows);
+    for (int64_t i = 0; i < run.n_rows; ++i) w.row(t.row_of(run.first_row + i)) = rows.row(i);
+  }
+}
+
+// Rows are independent of each other: some at a time.
+Status Coder::code_tokens(Target& t) {
+  if (restore(t)) return {};
+  const MetricFactor inputs =
+      factor_inputs(pool_, input_metric(statistics_, t), options_.seed, options_.damping.inputs);
+  for (Run& run : t.runs) {
+    Matrix rows(run.n_rows, t.n_cols);
+    for (int64_t i = 0; i < run.n_rows; ++i) rows.row(i) = weight(t.weight).row(t.row_of(run.first_row + i));
+    to_code_space(pool_, options_.seed, rows);
+    CodedMatrix coded = prepare_coded(run.coded.bits, rows);
+    constexpr int64_t kRows = 256;
+    for_items(pool_, (rows.rows() + kRows - 1) / kRows, [&](int64_t i) {
+      quantize_rows(inputs, nullptr, i * kRows, std::min(rows.rows(), (i + 1) * kRows), rows, coded);
+    });
+    run.coded = {coded.bits, coded.scale, pack(coded)};
+  }
+  return finish(t);
+}
+
+Moments Coder::moments_of(const LinearOp& op) {
+  const int64_t n = source_.graph.acts[static_cast<size_t>(op.in)].width;
+  Moments m{Matrix::Zero(n, n), Matrix::Zero(n, n), {}};
+  m.residuals.resize(op.parts.size());
+  const std::vector<float>& token_weights =
+      statistics_.token_weights[static_cast<size_t>(op.parts[0].weight)];
+  size_t first = 0;
+  for (size_t w = 0; w < coded_.size(); ++w) {
+    const Matrix& x = coded_[w].value(op.in);
+    const std::span<const float> weight(token_weights.data() + first, static_cast<size_t>(x.rows()));
+    first += weight.size();
+    add_gram(pool_, x, weight, m.inputs);
+    const Matrix weighted = Eigen::Map<const Eigen::VectorXf>(weight.data(), x.rows()).asDiagonal() * x;
+    add_product(pool_, original_[w].value(op.in) - x, weighted, m.shift);
+    for (size_t p = 0; p < op.parts.size(); ++p) {
+      if (!op.parts[p].accumulate) continue;
+      const Matrix off = original_[w].value(op.parts[p].out) - coded_[w].value(op.parts[p].out);
+      if (m.residuals[p].size() == 0) m.residuals[p] = Matrix::Zero(off.cols(), n);
+      add_product(pool_, off, weighted, m.residuals[p]);
+    }
+  }
+  const float by = 1.0f / static_cast<float>(std::max<size_t>(1, first));
+  m.inputs *= by;
+  m.shift *= by;
+  for (Matrix& r : m.residuals) r *= by;
+  return m;
+}
+
+// The parts' matrices become W'.
+void Coder::compensate(const LinearOp& op, std::span<const size_t> parts, const Moments& m) {
+  Eigen::MatrixXd damped = m.inputs.cast<double>();
+  const double mean = damped.diagonal().mean();
+  if (!(mean > 0) || !std::isfinite(options_.damp_shift)) return;
+  damped.diagonal().array() += options_.damp_shift * mean;
+  const Eigen::LLT<Eigen::MatrixXd> llt(damped);
+  if (llt.info() != Eigen::Success) return;
+  for (const size_t p : parts) {
+    Matrix& w = weight(op.parts[p].weight);
+    Matrix off(w.rows(), w.cols());
+    const Matrix shift = m.shift.transpose();
+    multiply_transposed(pool_, w, shift, false, off);
+    if (m.residuals[p].size() > 0) off += m.residuals[p];
+    constexpr int64_t kRows = 64;
+    for_items(pool_, (w.rows() + kRows - 1) / kRows, [&](int64_t i) {
+      const int64_t at = i * kRows, n = std::min(kRows, w.rows() - at);
+      const Eigen::MatrixXd right = off.middleRows(at, n).transpose().cast<double>();
+      w.middleRows(at, n) += llt.solve(right).transpose().cast<float>();
+    });
+  }
+}
+
+// Matrices of one input, whose factor is made once: one item each.
+Status Coder::code_linear(const LinearOp& op) {
+  std::vector<size_t> parts = parts_to_code(op);
+  std::erase_if(parts, [&](size_t p) { return restore(target(op.parts[p])); });
+  if (parts.empty()) return {};
+  const Moments moments = moments_of(op);
+  compensate(op, parts, moments);
+  const MetricFactor inputs = factor_inputs(pool_, moments.inputs, options_.seed, options_.damping.inputs);
+  for (const size_t p : parts) to_code_space(pool_, options_.seed, weight(op.parts[p].weight));
+  for_items(pool_, static_cast<int64_t>(parts.size()), [&](int64_t i) {
+    const auto id = static_cast<size_t>(op.parts[parts[static_cast<size_t>(i)]].weight);
+    const MetricFactor outputs = factor_metric(statistics_.outputs[id], options_.damping.outputs);
+    CodedRows& rows = target(op.parts[parts[static_cast<size_t>(i)]]).runs[0].coded;
+    CodedMatrix coded = prepare_coded(rows.bits, weights_[id]);
+    quantize_rows(inputs, &outputs, 0, weights_[id].rows(), weights_[id], coded);
+    rows = {coded.bits, coded.scale, pack(coded)};
+  });
+  for (const size_t p : parts) RETURN_IF_ERROR(finish(target(op.parts[p])));
+  return {};
+}
+
+}  // namespace
+
+Status code_targets(const SourceModel& source, const Statistics& statistics, const CodingOptions& options,
+                    const std::vector<std::span<const int32_t>>& windows, ThreadPool& pool,
+                    Checkpoint* checkpoint, std::vector<Target>& targets, std::vector<Matrix>& weights,
+                    const std::function<void(int64_t)>& progress) {
+  return Coder(source, statistics, options, pool, checkpoint, targets, weights).code(windows, progress);
+}
+
+}  // namespace nutshell::compress

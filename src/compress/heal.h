@@ -1,0 +1,27 @@
+// Healing: what coding broke between the matrices, mended in the numbers that cost no bits. L5. Gradient
+// descent (Adam) on the KL divergence from the original's logits over calibration text; the codes stay, the
+// row scales and the vectors (norms, biases) move.
+#pragma once
+
+#include "compress/source.h"
+#include "compress/targets.h"
+
+namespace nutshell::compress {
+
+inline constexpr int64_t kHealTokens = 256;  // of a step
+
+// Steps that so many minutes pay for on a machine of 40 GFLOP/s: a count, so that equal inputs give equal
+// files.
+int64_t heal_steps(const SourceModel& source, double minutes);
+
+// Whether a vector of the graph may get other values: it is stored as plain f32.
+bool can_change(const SourceModel& source, WeightId id);
+
+// weights: the decoded targets, and the other weights; changed in place, with the row scales of the targets'
+// codes (which stay f16). windows: at least one, of at most the trained length. progress(steps done).
+// Deterministic, whatever the pool.
+void heal(const SourceModel& source, const std::vector<std::span<const int32_t>>& windows, int64_t steps,
+          ThreadPool& pool, std::vector<Target>& targets, std::vector<Matrix>& weights,
+          const std::function<void(int64_t)>& progress);
+
+}  // namespace nutshell::compress

@@ -1,0 +1,57 @@
+// The matrices to be coded, what their errors cost, and how many bits each gets. L5. Rows of a token table
+// are ordered by what they cost and shared out in groups: frequent tokens get more bits.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "compress/allocate.h"
+#include "compress/calibrate.h"
+#include "compress/quantize.h"
+
+namespace nutshell::compress {
+
+// Rows of one width; first_row counts stored rows. coded.bits is set before they are coded.
+struct Run {
+  int64_t first_row = 0, n_rows = 0;
+  CodedRows coded;
+};
+
+struct Target {
+  WeightId weight;
+  std::string name;
+  int64_t n_rows, n_cols;
+  bool table = false, head = false;  // rows are tokens
+  std::vector<int32_t> order;        // stored row i is row order[i]; empty: i
+  std::vector<Run> runs;
+
+  bool tokens() const { return table || head; }
+  int64_t row_of(int64_t stored) const { return order.empty() ? stored : order[static_cast<size_t>(stored)]; }
+  // Bytes of n rows at a width.
+  uint64_t bytes(int bits, int64_t n) const {
+    return static_cast<uint64_t>((n + kTrellisRows - 1) / kTrellisRows * (32 + 2 * bits * n_cols));
+  }
+  uint64_t bytes() const {
+    uint64_t total = 0;
+    for (const Run& run : runs) total += bytes(run.coded.bits, run.n_rows);
+    return total;
+  }
+  double mean_bits() const;
+};
+
+// Every matrix of the graph that the code can hold, each one run of the fewest bits.
+std::vector<Target> choose_targets(const Graph& graph);
+
+// The second moments that the columns of a target are measured with.
+Matrix input_metric(const Statistics& statistics, const Target& target);
+
+struct Damping {
+  double inputs = 0.01, outputs = 0.03;  // times the mean of the diagonal
+};
+
+// Gives every target its order and runs: the least predicted KL with all of them in `limit` bytes (which the
+// fewest bits must fit). Answers the prediction, in nats per token.
+double allocate_bits(std::vector<Target>& targets, const std::vector<Matrix>& weights,
+                     const Statistics& statistics, const Damping& damping, uint64_t limit, ThreadPool& pool);
+
+}  // namespace nutshell::compress

@@ -1,0 +1,58 @@
+#include "tools/checkpoint.h"
+
+#include <sys/stat.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <filesystem>
+
+#include "base/rng.h"
+
+namespace nutshell {
+namespace {
+
+Status failed(const std::string& path) {
+  return {ErrorCode::io_error, "cannot write '" + path + "': " + std::strerror(errno)};
+}
+
+}  // namespace
+
+// Names come from the model: only their hash reaches the file system.
+std::string FolderCheckpoint::path_of(const std::string& name) const {
+  char text[32];
+  std::snprintf(text, sizeof text, "%016llx", static_cast<unsigned long long>(fnv1a(name)));
+  return folder_ + "/" + text;
+}
+
+std::vector<uint8_t> FolderCheckpoint::load(const std::string& name) {
+  std::vector<uint8_t> bytes;
+  std::FILE* file = std::fopen(path_of(name).c_str(), "rb");
+  if (file == nullptr) return bytes;
+  struct stat info {};
+  if (::fstat(fileno(file), &info) == 0 && info.st_size > 0) bytes.resize(static_cast<size_t>(info.st_size));
+  if (std::fread(bytes.data(), 1, bytes.size(), file) != bytes.size()) bytes.clear();
+  std::fclose(file);
+  return bytes;
+}
+
+Status FolderCheckpoint::save(const std::string& name, std::span<const uint8_t> bytes) {
+  if (::mkdir(folder_.c_str(), 0777) != 0 && errno != EEXIST) return failed(folder_);
+  const std::string path = path_of(name), partial = path + ".partial";
+  std::FILE* file = std::fopen(partial.c_str(), "wb");
+  if (file == nullptr) return failed(partial);
+  const bool written = std::fwrite(bytes.data(), 1, bytes.size(), file) == bytes.size();
+  if (std::fclose(file) != 0 || !written) {
+    const Status status = failed(partial);
+    std::remove(partial.c_str());
+    return status;
+  }
+  return std::rename(partial.c_str(), path.c_str()) == 0 ? Status() : failed(path);
+}
+
+void FolderCheckpoint::remove() {
+  std::error_code ignored;
+  std::filesystem::remove_all(folder_, ignored);
+}
+
+}  // namespace nutshell

@@ -50,13 +50,6 @@ class Loader {
 
  private:
   enum class Phase { header, host_tensors, weights, ready };
-  struct Upload {
-    WeightId weight;
-    const TensorEntry* tensor;
-    uint64_t row_bytes;
-    int64_t n_rows, first_row;  // in the file; a weight may be some of the tensor's rows,
-    uint64_t skip_bytes;        // or a part of its only row
-  };
 
   struct Upload {
     WeightId weight;

@@ -51,7 +51,7 @@ test('SmolLM2 gets its default system prompt, by the letter', () => {
 test('a template that puts the arguments of a call as they come gets JSON', () => {
   const template = "{% for m in messages %}{% if m.tool_calls %}{{ 'call ' + m.tool_calls[0].function.arguments + '!' }}{% endif %}{% endfor %}";
   const messages: ChatMessage[] = [{ role: 'assistant', content: null, tool_calls: [{ function: { name: 'f', arguments: '{"a":1}' } }] }];
-  expect(new ChatTemplate(template, {}).render(messages)).toBe('call {"a": 1}!');
+  expect(new ChatTemplate(template, {}).render(messages)).toBe('call {"a":1}!');
 });
 
 test('arguments of a call may be an object or JSON text', () => {

@@ -9,11 +9,22 @@ export type SpecialTexts = Record<string, string>;
 
 type Options = Pick<GenerateOptions, 'thinking' | 'tools'>;
 
+/**
+ * How a template wants the assistant's calls: `text`: arguments as JSON text and not as an object (DeepSeek's put them in place
+ * as they come); `empty`: what the content is where there is none (some demand null, others cannot take it).
+ */
+interface CallStyle {
+  text: boolean;
+  empty: null | '';
+}
+
+/** In the order they are tried; objects are the custom of `transformers`. */
+const kStyles: CallStyle[] = [false, true].flatMap((text) => [{ text, empty: null }, { text, empty: '' as const }]);
+
 /** A template made ready once per model. */
 export class ChatTemplate {
   private readonly template: Template;
-  /** What stands for the content of an assistant that only calls tools: some templates demand null, others cannot take it. */
-  private noContent: { value: null | '' } | null = null;
+  private style: CallStyle | null = null;
 
   /** `source`: the template, or null where the file has none. Errors: `no_chat_template`, `bad_chat_template`. */
   constructor(source: string | null, private readonly tokens: SpecialTexts) {
@@ -35,7 +46,7 @@ export class ChatTemplate {
     messages.forEach(checkMessage);
     const calls = messages.some(({ tool_calls }) => tool_calls);
     try {
-      return this.write(calls ? messages.map((message) => prepared(message, this.withoutContent())) : messages, options);
+      return this.write(calls ? messages.map((message) => inStyle(message, this.callStyle())) : messages, options);
     } catch (cause) {
       throw new EngineError('bad_chat_template', `the chat template refuses these messages: ${(cause as Error).message}`, {
         cause,
@@ -53,19 +64,19 @@ export class ChatTemplate {
     });
   }
 
-  /** Found out once: null, if a call then comes out with its arguments and without a word for nothing, else ''. */
-  private withoutContent(): null | '' {
+  /** Found out once: the first style in which a call comes out with its arguments as JSON and without a word for nothing. */
+  private callStyle(): CallStyle {
     const call = { id: 'probe0000', type: 'function' as const, function: { name: 'probe', arguments: { nutshell_probe: 1 } } };
     const chat: ChatMessage[] = [{ role: 'user', content: 'x' }, { role: 'assistant', content: null, tool_calls: [call] }];
-    const takesNull = () => {
+    const works = (style: CallStyle) => {
       try {
-        const prompt = this.write(chat, {});
+        const prompt = this.write(chat.map((message) => inStyle(message, style)), {});
         return /"nutshell_probe": ?1/.test(prompt) && !/\b(None|null|undefined)\b/.test(prompt);
       } catch {
         return false;
       }
     };
-    return (this.noContent ??= { value: takesNull() ? null : '' }).value;
+    return (this.style ??= kStyles.find(works) ?? { text: false, empty: '' });
   }
 }
 
@@ -94,11 +105,12 @@ function argumentsOf({ function: { arguments: given } }: ToolCall): Record<strin
   return typeof value === 'object' && value !== null && !Array.isArray(value) ? (value as Record<string, unknown>) : null;
 }
 
-/** A message as templates expect it: the arguments of calls as objects, which is the custom of `transformers`. */
-function prepared(message: ChatMessage, noContent: null | ''): ChatMessage {
+function inStyle(message: ChatMessage, { text, empty }: CallStyle): ChatMessage {
   if (!message.tool_calls) return message;
   const tool_calls = message.tool_calls.map((call): ToolCall => {
-    return { ...call, type: 'function', function: { ...call.function, arguments: argumentsOf(call)! } };
+    const given = call.function.arguments;
+    const written = typeof given === 'string' ? given : JSON.stringify(given);
+    return { ...call, type: 'function', function: { ...call.function, arguments: text ? written : argumentsOf(call)! } };
   });
-  return { ...message, content: message.content || noContent, tool_calls };
+  return { ...message, content: message.content || empty, tool_calls };
 }

@@ -14,6 +14,14 @@ using nlohmann::json;
 
 namespace {
 
+// The optimised native build does all texts; where the same code is several times slower, every fifth shows
+// that it computes the same.
+#if defined(__EMSCRIPTEN__) || defined(__SANITIZE_ADDRESS__)
+constexpr size_t kStep = 5;
+#else
+constexpr size_t kStep = 1;
+#endif
+
 // Two characters a value (scripts/golden/make_embeddings.py).
 std::vector<double> stored_vector(const json& entry, const std::string& alphabet) {
   const std::string text = entry["vector"];
@@ -52,7 +60,8 @@ TEST_CASE("MiniLM embeds 200 texts as transformers does") {
   const double allowed = std::acos(0.9999) - golden["head"]["storage_angle"].get<double>();
   REQUIRE(golden["texts"].size() == 200);
   double largest = 0;
-  for (const json& entry : golden["texts"]) {
+  for (size_t i = 0; i < golden["texts"].size(); i += kStep) {
+    const json& entry = golden["texts"][i];
     const std::string text = entry["text"];
     CAPTURE(text);
     const auto e = embed_text(*model, text);
@@ -66,5 +75,5 @@ TEST_CASE("MiniLM embeds 200 texts as transformers does") {
     CHECK(a < allowed);
     largest = std::max(largest, a);
   }
-  MESSAGE("largest angle: ", largest);
+  MESSAGE("largest angle to what is stored: ", largest);
 }

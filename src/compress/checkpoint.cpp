@@ -106,7 +106,7 @@ uint64_t fingerprint(const SourceModel& source, const CompressOptions& o,
   mix(h, o.seed);
   mix(h, static_cast<uint64_t>(o.window_tokens));
   mix(h, static_cast<uint64_t>(o.windows));
-  for (const double v : {o.bits, o.damp_inputs, o.damp_outputs, o.damp_shift}) mix_bytes(h, &v, sizeof v);
+  for (const double v : {o.bits, o.damp_inputs, o.damp_outputs}) mix_bytes(h, &v, sizeof v);
   mix_bytes(h, calibration.data(), calibration.size_bytes());
   for (const Matrix& w : source.weights)
     mix_bytes(h, w.data(), static_cast<size_t>(w.size()) * sizeof(float));

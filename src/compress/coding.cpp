@@ -1,19 +1,11 @@
 #include "compress/coding.h"
 
-#include <Eigen/Cholesky>
-#include <cmath>
+#include <algorithm>
 
 #include "compress/items.h"
 
 namespace nutshell::compress {
 namespace {
-
-// Sums over tokens for one product: x original, x' coded inputs, h and h' what the outputs are added to.
-struct Moments {
-  Matrix inputs;                  // w x' x'^T
-  Matrix shift;                   // w (x - x') x'^T
-  std::vector<Matrix> residuals;  // w (h - h') x'^T by part; empty where nothing is added to
-};
 
 class Coder {
  public:
@@ -38,8 +30,7 @@ class Coder {
   bool restore(Target& t);
   Status finish(Target& t);
   void decode_rows(const Target& t);
-  Moments moments_of(const LinearOp& op);
-  void compensate(const LinearOp& op, std::span<const size_t> parts, const Moments& moments);
+  Matrix input_moments(const LinearOp& op) const;
   // Those parts of an op that are targets and not coded yet.
   std::vector<size_t> parts_to_code(const LinearOp& op) const {
     std::vector<size_t> parts;
@@ -58,8 +49,8 @@ class Coder {
   ThreadPool& pool_;
   Checkpoint* checkpoint_;
   std::vector<Matrix>& weights_;
-  std::vector<Target*> target_of_;          // by WeightId
-  std::vector<FloatRun> original_, coded_;  // by window
+  std::vector<Target*> target_of_;  // by WeightId
+  std::vector<FloatRun> runs_;      // of the coded model, by window
   int64_t done_ = 0;
 };
 
@@ -70,10 +61,8 @@ Status Coder::code(const std::vector<std::span<const int32_t>>& windows,
       RETURN_IF_ERROR(code_tokens(*t));
       if (progress) progress(done_);
     }
-  for (const std::span<const int32_t> window : windows) {
-    original_.emplace_back(source_.graph, source_.weights, pool_).begin(window);
-    coded_.emplace_back(source_.graph, weights_, pool_).begin(window);
-  }
+  for (const std::span<const int32_t> window : windows)
+    runs_.emplace_back(source_.graph, weights_, pool_).begin(window);
   for (size_t i = 0; i < source_.graph.ops.size(); ++i) {
     const auto* linear = std::get_if<LinearOp>(&source_.graph.ops[i]);
     if (linear != nullptr && linear->parts[0].out == source_.graph.logits) break;
@@ -81,10 +70,7 @@ Status Coder::code(const std::vector<std::span<const int32_t>>& windows,
       RETURN_IF_ERROR(code_linear(*linear));
       if (progress) progress(done_);
     }
-    for (size_t w = 0; w < windows.size(); ++w) {
-      original_[w].run_op(i);
-      coded_[w].run_op(i);
-    }
+    for (FloatRun& run : runs_) run.run_op(i);
   }
   return {};
 }
@@ -132,55 +118,20 @@ Status Coder::code_tokens(Target& t) {
   return finish(t);
 }
 
-Moments Coder::moments_of(const LinearOp& op) {
+// Tokens of the statistics' windows weigh what they weigh there, others 1, the mean.
+Matrix Coder::input_moments(const LinearOp& op) const {
   const int64_t n = source_.graph.acts[static_cast<size_t>(op.in)].width;
-  Moments m{Matrix::Zero(n, n), Matrix::Zero(n, n), {}};
-  m.residuals.resize(op.parts.size());
-  const std::vector<float>& token_weights =
-      statistics_.token_weights[static_cast<size_t>(op.parts[0].weight)];
+  Matrix sum = Matrix::Zero(n, n);
+  std::vector<float> weights = statistics_.token_weights[static_cast<size_t>(op.parts[0].weight)];
   size_t first = 0;
-  for (size_t w = 0; w < coded_.size(); ++w) {
-    const Matrix& x = coded_[w].value(op.in);
-    const std::span<const float> weight(token_weights.data() + first, static_cast<size_t>(x.rows()));
-    first += weight.size();
-    add_gram(pool_, x, weight, m.inputs);
-    const Matrix weighted = Eigen::Map<const Eigen::VectorXf>(weight.data(), x.rows()).asDiagonal() * x;
-    add_product(pool_, original_[w].value(op.in) - x, weighted, m.shift);
-    for (size_t p = 0; p < op.parts.size(); ++p) {
-      if (!op.parts[p].accumulate) continue;
-      const Matrix off = original_[w].value(op.parts[p].out) - coded_[w].value(op.parts[p].out);
-      if (m.residuals[p].size() == 0) m.residuals[p] = Matrix::Zero(off.cols(), n);
-      add_product(pool_, off, weighted, m.residuals[p]);
-    }
+  for (const FloatRun& run : runs_) {
+    const Matrix& x = run.value(op.in);
+    const auto rows = static_cast<size_t>(x.rows());
+    if (weights.size() < first + rows) weights.resize(first + rows, 1.0f);
+    add_gram(pool_, x, std::span(weights).subspan(first, rows), sum);
+    first += rows;
   }
-  const float by = 1.0f / static_cast<float>(std::max<size_t>(1, first));
-  m.inputs *= by;
-  m.shift *= by;
-  for (Matrix& r : m.residuals) r *= by;
-  return m;
-}
-
-// The parts' matrices become W'.
-void Coder::compensate(const LinearOp& op, std::span<const size_t> parts, const Moments& m) {
-  Eigen::MatrixXd damped = m.inputs.cast<double>();
-  const double mean = damped.diagonal().mean();
-  if (!(mean > 0) || !std::isfinite(options_.damp_shift)) return;
-  damped.diagonal().array() += options_.damp_shift * mean;
-  const Eigen::LLT<Eigen::MatrixXd> llt(damped);
-  if (llt.info() != Eigen::Success) return;
-  for (const size_t p : parts) {
-    Matrix& w = weight(op.parts[p].weight);
-    Matrix off(w.rows(), w.cols());
-    const Matrix shift = m.shift.transpose();
-    multiply_transposed(pool_, w, shift, false, off);
-    if (m.residuals[p].size() > 0) off += m.residuals[p];
-    constexpr int64_t kRows = 64;
-    for_items(pool_, (w.rows() + kRows - 1) / kRows, [&](int64_t i) {
-      const int64_t at = i * kRows, n = std::min(kRows, w.rows() - at);
-      const Eigen::MatrixXd right = off.middleRows(at, n).transpose().cast<double>();
-      w.middleRows(at, n) += llt.solve(right).transpose().cast<float>();
-    });
-  }
+  return sum / static_cast<float>(std::max<size_t>(1, first));
 }
 
 // Matrices of one input, whose factor is made once: one item each.
@@ -188,9 +139,7 @@ Status Coder::code_linear(const LinearOp& op) {
   std::vector<size_t> parts = parts_to_code(op);
   std::erase_if(parts, [&](size_t p) { return restore(target(op.parts[p])); });
   if (parts.empty()) return {};
-  const Moments moments = moments_of(op);
-  compensate(op, parts, moments);
-  const MetricFactor inputs = factor_inputs(pool_, moments.inputs, options_.seed, options_.damping.inputs);
+  const MetricFactor inputs = factor_inputs(pool_, input_moments(op), options_.seed, options_.damping.inputs);
   for (const size_t p : parts) to_code_space(pool_, options_.seed, weight(op.parts[p].weight));
   for_items(pool_, static_cast<int64_t>(parts.size()), [&](int64_t i) {
     const auto id = static_cast<size_t>(op.parts[parts[static_cast<size_t>(i)]].weight);

@@ -90,13 +90,6 @@ void add_gram(ThreadPool& pool, const Matrix& x, std::span<const float> weight, 
   h.triangularView<Eigen::StrictlyUpper>() = h.transpose();
 }
 
-void add_product(ThreadPool& pool, const Matrix& a, const Matrix& b, Matrix& sum) {
-  for_items(pool, tiles_of(a.cols()), [&](int64_t i) {
-    const int64_t at = i * kTile, n = std::min(kTile, a.cols() - at);
-    sum.middleRows(at, n).noalias() += a.middleCols(at, n).transpose() * b;
-  });
-}
-
 void softmax_rows(ThreadPool& pool, Matrix& x) {
   for_items(pool, x.rows(), [&](int64_t t) {
     auto row = x.row(t).array();

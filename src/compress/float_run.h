@@ -98,8 +98,6 @@ class FloatRun {
 void multiply_transposed(ThreadPool& pool, const Matrix& x, const Matrix& w, bool accumulate, Matrix& y);
 // h += x^T diag(weight) x; weight may be empty. h: symmetric, both triangles written.
 void add_gram(ThreadPool& pool, const Matrix& x, std::span<const float> weight, Matrix& h);
-// sum += a^T b; a: [n, rows], b: [n, columns].
-void add_product(ThreadPool& pool, const Matrix& a, const Matrix& b, Matrix& sum);
 // Rows become softmax(row).
 void softmax_rows(ThreadPool& pool, Matrix& x);
 

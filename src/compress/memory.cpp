@@ -35,9 +35,9 @@ MemoryPlan plan_memory(const Graph& graph, const CompressOptions& options, int64
   }
   const uint64_t n_vocab = static_cast<uint64_t>(graph.acts[static_cast<size_t>(graph.logits)].width);
   const auto tokens = static_cast<uint64_t>(options.window_tokens);
-  // Values and gradients of a window, and its logits three times; or both models at one product.
+  // Values and gradients of a window, and its logits three times; or all windows at one product.
   const uint64_t backward = (2 * kept + 3 * n_vocab) * tokens,
-                 coding = 2 * layer * tokens * static_cast<uint64_t>(windows);
+                 coding = layer * tokens * static_cast<uint64_t>(windows);
   plan.activations = std::max(backward, coding) * sizeof(float);
   return plan;
 }

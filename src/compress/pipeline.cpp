@@ -29,6 +29,7 @@ class Compression {
  private:
   using Windows = std::vector<std::span<const int32_t>>;
   Result<Windows> windows_of(std::span<const int32_t> tokens, int64_t n, const char* what) const;
+  size_t take_evenly(Windows& texts) const;
   Status allocate();
   Status calibrate(const Windows& windows, std::span<const int32_t> calibration);
   void report_sizes();
@@ -70,6 +71,20 @@ Result<Compression::Windows> Compression::windows_of(std::span<const int32_t> to
   Windows windows;
   for (size_t i = 0; i < want; ++i) windows.push_back(tokens.subspan(i * have / want * length, length));
   return windows;
+}
+
+// Brings the windows of the gradients, which lie all over the text, to the front; answers how many.
+size_t Compression::take_evenly(Windows& texts) const {
+  const size_t n = std::min(texts.size(), static_cast<size_t>(options_.windows));
+  Windows taken, others;
+  for (size_t i = 0, next = 0; i < texts.size(); ++i) {
+    const bool take = next < n && i == next * texts.size() / n;
+    next += take;
+    (take ? taken : others).push_back(texts[i]);
+  }
+  texts = std::move(taken);
+  texts.insert(texts.end(), others.begin(), others.end());
+  return n;
 }
 
 // The file's head depends on how the token table is cut up: room for a run of every width and the order.
@@ -151,9 +166,10 @@ std::map<std::string, const Matrix*> Compression::changed_vectors() const {
 Result<CompressReport> Compression::run(std::span<const int32_t> calibration,
                                         std::span<const int32_t> evaluation, const WriteBytes& write) {
   targets_ = choose_targets(source_.graph);
-  ASSIGN_OR_RETURN(const Windows windows, windows_of(calibration, options_.windows, "calibration"));
+  ASSIGN_OR_RETURN(Windows texts, windows_of(calibration, kInputWindows * options_.windows, "calibration"));
+  const Windows windows(texts.begin(), texts.begin() + static_cast<std::ptrdiff_t>(take_evenly(texts)));
   ASSIGN_OR_RETURN(const Windows held_out, windows_of(evaluation, options_.held_out, "evaluation"));
-  const MemoryPlan memory = plan_memory(source_.graph, options_, static_cast<int64_t>(windows.size()));
+  const MemoryPlan memory = plan_memory(source_.graph, options_, static_cast<int64_t>(texts.size()));
   if (options_.memory_limit > 0 && memory.total() > options_.memory_limit)
     return Status(ErrorCode::out_of_memory, "compressing this model takes " + std::to_string(memory.total()) +
                                                 " bytes of memory, " + std::to_string(options_.memory_limit) +
@@ -161,14 +177,10 @@ Result<CompressReport> Compression::run(std::span<const int32_t> calibration,
   after_ = source_.weights;
   RETURN_IF_ERROR(calibrate(windows, calibration));
   report_sizes();
-  RETURN_IF_ERROR(code_targets(source_, statistics_, {options_.seed, damping_, options_.damp_shift}, windows,
-                               pool_, checkpoint_, targets_, after_,
+  RETURN_IF_ERROR(code_targets(source_, statistics_, {options_.seed, damping_}, texts, pool_, checkpoint_,
+                               targets_, after_,
                                [&](int64_t n) { tell("coding", static_cast<size_t>(n), targets_.size()); }));
   if (const int64_t steps = heal_steps(source_, options_.heal_minutes); steps > 0) {
-    ASSIGN_OR_RETURN(
-        const Windows texts,
-        windows_of(calibration, (steps * kHealTokens + options_.window_tokens - 1) / options_.window_tokens,
-                   "calibration"));
     heal(source_, texts, steps, pool_, targets_, after_,
          [&](int64_t n) { tell("healing", static_cast<size_t>(n), static_cast<size_t>(steps)); });
   }

@@ -58,8 +58,8 @@ struct CompressCommand {
   double bits = 0;    // per weight, when there is no size
   std::vector<std::string> calibration, evaluation;
   int64_t windows = 24, held_out = 16;
-  double damp_inputs = 0, damp_outputs = 0, damp_shift = 0;  // 0: the defaults
-  double heal = 0;                                           // minutes
+  double damp_inputs = 0, damp_outputs = 0;  // 0: the defaults
+  double heal = 0;                           // minutes
   uint64_t seed = 1;
   int threads = 0;
 };

@@ -111,13 +111,13 @@ Answer run_compress(const CompressCommand& c) {
   options.held_out = c.held_out;
   options.heal_minutes = c.heal;
   options.memory_limit = available_memory();
-  if (c.damp_shift > 0) options.damp_shift = c.damp_shift;
   if (c.damp_inputs > 0) options.damp_inputs = c.damp_inputs;
   if (c.damp_outputs > 0) options.damp_outputs = c.damp_outputs;
   const auto windows = static_cast<int64_t>(calibration.size()) / options.window_tokens;
   std::fprintf(stderr, "memory: up to %.2f GB\n",
-               1e-9 * static_cast<double>(
-                          plan_memory(source.graph, options, std::min(windows, options.windows)).total()));
+               1e-9 * static_cast<double>(plan_memory(source.graph, options,
+                                                      std::min(windows, kInputWindows * options.windows))
+                                              .total()));
   FolderCheckpoint state(c.output + ".state");  // stays when the run fails or is killed
   ASSIGN_OR_RETURN(const CompressReport report,
                    compress::compress(

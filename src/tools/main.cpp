@@ -130,8 +130,6 @@ void add_compress(CLI::App& app, Main& m, CompressCommand& c) {
   sub->add_option("--heal", c.heal,
                   "Minutes of healing (of a machine of 40 GFLOP/s): row scales and norms by gradient descent")
       ->check(CLI::Range(0.0, 1e5));
-  sub->add_option("--damp-shift", c.damp_shift, "Regularisation of what is mended for errors before")
-      ->check(CLI::Range(0.0, 1e30));
   sub->add_option("--damp-inputs", c.damp_inputs, "Regularisation of input statistics")
       ->check(CLI::Range(0.0, 10.0));
   sub->add_option("--damp-outputs", c.damp_outputs, "Regularisation of gradient statistics")

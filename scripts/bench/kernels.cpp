@@ -2,7 +2,7 @@
 // it, natively and as wasm under node. One JSON line per measurement: best of many short rounds, so that a
 // machine that is shared does not spoil the number, next to the roofline measured in the same run.
 //
-// usage: kernels THREADS [roofline|matvec|matmul|small|model|smollm2|hot|qwen|all] [ROUNDS]
+// usage: kernels THREADS [roofline|matvec|few|matmul|small|model|smollm2|hot|qwen|all] [ROUNDS]
 #include <algorithm>
 #include <atomic>
 #include <chrono>
@@ -16,9 +16,11 @@
 #include "backend/cpu/cpu_backend.h"
 #include "kernels/attention.h"
 #include "kernels/matmul.h"
+#include "kernels/matvec_few.h"
 #include "kernels/pack.h"
 #include "kernels/rows.h"
 #include "kernels/tune.h"
+#include "quant/trellis.h"
 #include "unit/kernels/random_weights.h"
 
 using namespace nutshell;
@@ -159,6 +161,36 @@ void matvecs(int64_t n_rows, int64_t n_cols, bool cold) {
   }
 }
 
+// Several rows at once, in the cache.
+void fews(int64_t n_rows, int64_t n_cols) {
+  const auto x = random_values(n_cols * kFewTokens);
+  const size_t one = (ActRow::bytes_needed(n_cols) + 63) / 64 * 64;
+  AlignedBytes memory(one * kFewTokens);
+  ActRow q[kFewTokens];
+  for (int64_t t = 0; t < kFewTokens; ++t) {
+    q[t] = ActRow::at(memory.data() + static_cast<size_t>(t) * one, n_cols);
+    quantize_row(&x[static_cast<size_t>(t * n_cols)], n_cols, 15, q[t]);
+  }
+  std::vector<float> y(static_cast<size_t>(n_rows * kFewTokens));
+  for (DType dtype : kFormats) {
+    if (n_cols % info_of(dtype).block_length != 0) continue;
+    Matrix w = pack(dtype, n_rows, n_cols);
+    w.m.data = w.memory.data();
+    for (Dot dot : all_dots()) {
+      const Times t = time_of([&] {
+        for (int i = 0; i < 4; ++i)
+          matvec_few(w.m, q, kFewTokens, dot, nullptr, false, y.data(), n_rows, 0, n_rows / 16);
+      });
+      const double mac = static_cast<double>(4 * n_rows * n_cols * kFewTokens) * 1e-9;
+      std::printf(
+          "{\"op\":\"few\",\"flavour\":\"%s\",\"format\":\"%s\",\"form\":\"%s\",\"shape\":\"%lldx%lldx%lld\","
+          "\"gmac_per_s\":%.1f,\"median\":%.1f}\n",
+          flavour(), std::string(name_of(dtype)).c_str(), name_of_dot(dot), static_cast<long long>(n_cols),
+          static_cast<long long>(n_rows), static_cast<long long>(kFewTokens), mac / t.best, mac / t.median);
+    }
+  }
+}
+
 void matmuls(int64_t n_rows, int64_t n_cols, int64_t n_tokens) {
   const auto x = random_values(n_cols * n_tokens);
   AlignedBytes row(ActRow::bytes_needed(n_cols)), tile_memory(ActTiles::bytes_needed(n_cols, n_tokens));
@@ -292,7 +324,7 @@ Graph model_graph(const Shape& s) {
 void model(ThreadPool& pool, const Shape& s, Dot dot) {
   const auto backend = cpu::make_backend(pool, dot);
   const Graph g = model_graph(s);
-  if (!backend->allocate(g, {1280, 512, 1}).ok()) return;
+  if (!backend->allocate(g, {1280, 512, kFewTokens}).ok()) return;
   for (size_t i = 0; i < g.weights.size(); ++i) {
     const WeightSpec& w = g.weights[i];
     (void)backend->upload(static_cast<WeightId>(i), 0, w.n_rows, tiled_rows(w.dtype, w.n_rows, w.n_cols));
@@ -313,6 +345,10 @@ void model(ThreadPool& pool, const Shape& s, Dot dot) {
   };
   const bool small = s.n_embd < 1000;
   report("decode:16", 1, time_of([&] { step(1, 16); }));
+  report("few:16", kFewTokens, time_of([&] {
+           const int32_t rows[] = {0, 1, 2, 3};
+           (void)backend->run({std::span(tokens).first(kFewTokens), 16, rows, true});
+         }));
   const int rounds = g_rounds;
   g_rounds = std::max(2, rounds / 5);
   report("prefill:64", 64, time_of([&] { step(64, 0); }));
@@ -360,6 +396,7 @@ int main(int argc, char** argv) {
     matvecs(1536, 576, false);
     matvecs(576, 1536, true);
   }
+  if (all || what == "few") fews(576, 1536);
   if (all || what == "matmul") matmuls(576, 1536, 128);
   if (all || what == "small") {
     barriers(pool);

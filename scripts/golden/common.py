@@ -10,6 +10,7 @@ import datetime
 import hashlib
 import json
 import pathlib
+import subprocess
 from importlib import metadata
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -100,3 +101,11 @@ def sha256_file(path):
         while piece := file.read(1 << 20):
             digest.update(piece)
     return digest.hexdigest()
+
+
+def real_model(name):
+    """What scripts/model knows of a model that is in the cache: path, bytes, sha256, license."""
+    about = json.loads(subprocess.check_output([ROOT / "scripts/model", "--describe", name], text=True))
+    if not pathlib.Path(about["path"]).exists():
+        raise SystemExit(f"{name} is not here yet: scripts/model {name}")
+    return about

@@ -5,6 +5,7 @@ With it llama.cpp computes in float32 throughout, which makes it the better orac
 quantised run is the noise of 8-bit activations. Usage: f32_copy.py IN OUT
 """
 
+import math
 import pathlib
 import sys
 
@@ -24,11 +25,14 @@ def copy_as_f32(source, target):
         writer.add_key_value(field.name, field.contents(), kind, field.types[-1] if len(field.types) > 1 else None)
     writer.add_file_type(gguf.LlamaFileType.ALL_F32)
     for tensor in reader.tensors:
-        values = gguf.quants.dequantize(tensor.data, tensor.tensor_type)
-        writer.add_tensor(tensor.name, np.ascontiguousarray(values.reshape(tensor.shape[::-1]), dtype=np.float32))
+        shape = tensor.shape[::-1].tolist()
+        writer.add_tensor_info(tensor.name, shape, np.dtype(np.float32), 4 * math.prod(shape))
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
+    writer.write_ti_data_to_file()
+    for tensor in reader.tensors:  # one after the other: a large model is never in memory as a whole
+        values = gguf.quants.dequantize(tensor.data, tensor.tensor_type)
+        writer.write_tensor_data(np.ascontiguousarray(values.reshape(tensor.shape[::-1]), dtype=np.float32))
     writer.close()
     return pathlib.Path(target)
 

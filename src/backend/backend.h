@@ -33,6 +33,9 @@ struct Step {
   std::span<const int32_t> tokens;  // each in [0, n_vocab), 1..max_tokens of them
   int64_t n_past = 0;
   std::span<const int32_t> output_rows;  // ascending indices into tokens; may be empty (no logits)
+  // Every token is computed with the bits a step of its own would give: drafts are checked so. At most
+  // Backend::few_tokens() tokens.
+  bool one_by_one = false;
 };
 
 class Backend {
@@ -54,6 +57,8 @@ class Backend {
   // The largest position <= n_past from which a step may go on: n_past itself, but for models whose state
   // (short convolutions) is not kept for every position. run() refuses others.
   virtual int64_t resume_point(int64_t n_past) const { return n_past; }
+  // How many tokens a step may have that is one_by_one; 1: the model's ops have no such form.
+  virtual int64_t few_tokens() const { return 1; }
   // Runs all ops. Errors: invalid_argument for a step outside the extents.
   virtual Status run(const Step& step) = 0;
   // Logits of output row i of the last run: n_vocab values, valid until the next run().

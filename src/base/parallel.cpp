@@ -4,11 +4,13 @@
 #include "base/parallel.h"
 
 #include <algorithm>
-#include <vector>
+#include <chrono>
+#include <deque>
 
 #if !defined(__EMSCRIPTEN__) || defined(__EMSCRIPTEN_PTHREADS__)
 #define NUTSHELL_THREADS 1
 #include <pthread.h>
+#include <time.h>
 #if defined(__x86_64__) || defined(__i386__)
 #include <immintrin.h>
 #endif
@@ -44,6 +46,17 @@ void futex_wait(std::atomic<uint32_t>& value, uint32_t old) {
 #endif
 }
 
+// Sleeps for about that long.
+void pause_ms(int ms) {
+#ifdef __wasm__
+  int nobody = 0;
+  __builtin_wasm_memory_atomic_wait32(&nobody, 0, static_cast<long long>(ms) * 1000000);
+#else
+  const timespec time{0, ms * 1000000L};
+  nanosleep(&time, nullptr);
+#endif
+}
+
 void futex_wake_all(std::atomic<uint32_t>& value) {
 #ifdef __wasm__
   __builtin_wasm_memory_atomic_notify(reinterpret_cast<int*>(&value), 0x7fffffff);
@@ -75,93 +88,161 @@ void wait_while_equal(std::atomic<uint32_t>& value, uint32_t old) {
 
 }  // namespace
 
-struct ThreadPool::State {
-  struct Start {
-    ThreadPool* pool;
-    int thread;
+// Threads get their numbers in the order in which they come to life, so that those that are there are always
+// 0 .. n - 1. A run's generation carries the number of its threads: one word, so that a thread that wakes
+// late never takes the one for the other.
+struct PoolState {
+  static constexpr int kMaxThreads = 255;
+  struct Created {
+    PoolState* pool;
+    pthread_t id;
+    std::atomic<int> number{0};  // 0: not alive yet
   };
-  std::vector<pthread_t> threads;
-  std::vector<Start> starts;
+  std::deque<Created> threads;
   const std::function<void(Worker&)>* fn = nullptr;
-  alignas(64) std::atomic<uint32_t> run_generation{0};
+  alignas(64) std::atomic<uint32_t> generation{0};  // of the run, times 256, plus its number of threads
   alignas(64) std::atomic<uint32_t> barrier_generation{0};
   alignas(64) std::atomic<int> arrived{0};
-  std::atomic<bool> stopping{false};
+  std::atomic<int> last_number{0};
+  std::atomic<uint32_t> ready{0};       // threads that are alive, the caller's not counted
+  std::atomic<int> limit{kMaxThreads};  // threads from this number on end
+
+  int n_threads() const {
+    return std::min(static_cast<int>(ready.load(std::memory_order_acquire)) + 1,
+                    limit.load(std::memory_order_relaxed));
+  }
+
+  void begin_run(int n_threads) {
+    const uint32_t next = ((generation.load(std::memory_order_relaxed) >> 8) + 1) << 8;
+    set_and_wake(generation, next | static_cast<uint32_t>(n_threads));
+  }
+
+  void barrier(int n_threads) {
+    if (n_threads == 1) return;
+    const uint32_t now = barrier_generation.load(std::memory_order_acquire);
+    if (arrived.fetch_add(1, std::memory_order_acq_rel) == n_threads - 1) {
+      arrived.store(0, std::memory_order_relaxed);
+      set_and_wake(barrier_generation, now + 1);
+    } else {
+      wait_while_equal(barrier_generation, now);
+    }
+  }
+
+  void take_part(int number, int n_threads) {
+    Worker worker;
+    worker.pool_ = this;
+    worker.thread_ = number;
+    worker.n_threads_ = n_threads;
+    (*fn)(worker);
+    barrier(n_threads);
+  }
+
+  void live(Created& self) {
+    // Before it has a number: a run that counts this thread has a generation that it has not seen.
+    uint32_t seen = generation.load(std::memory_order_seq_cst);
+    const int number = last_number.fetch_add(1, std::memory_order_seq_cst) + 1;
+    self.number.store(number, std::memory_order_seq_cst);
+    ready.fetch_add(1, std::memory_order_seq_cst);
+    if (sleepers.load(std::memory_order_seq_cst) != 0) futex_wake_all(ready);
+    while (number < limit.load(std::memory_order_seq_cst)) {
+      wait_while_equal(generation, seen);
+      seen = generation.load(std::memory_order_seq_cst);
+      const int n = static_cast<int>(seen & 255);
+      if (number < n) take_part(number, n);
+    }
+  }
+
+  static void* thread_main(void* argument) {
+    auto& self = *static_cast<Created*>(argument);
+    self.pool->live(self);
+    return nullptr;
+  }
 };
 
 // pthread_create rather than std::thread: a thread that cannot be started is an answer, not an exception.
-ThreadPool::ThreadPool(int n_threads) : state_(std::make_unique<State>()) {
-  n_threads = std::max(1, n_threads);
-  state_->starts.reserve(static_cast<size_t>(n_threads));
+ThreadPool::ThreadPool(int n_threads, Start start) : state_(new PoolState) {
+  PoolState& s = *state_;
+  n_threads = std::clamp(n_threads, 1, PoolState::kMaxThreads);
   for (int t = 1; t < n_threads; ++t) {
-    state_->starts.push_back({this, t});
-    pthread_t id;
-    if (pthread_create(&id, nullptr, &ThreadPool::thread_main, &state_->starts.back()) != 0) break;
-    state_->threads.push_back(id);
+    PoolState::Created& created = s.threads.emplace_back();
+    created.pool = &s;
+    if (pthread_create(&created.id, nullptr, &PoolState::thread_main, &created) != 0) {
+      s.threads.pop_back();
+      break;
+    }
   }
-  n_threads_ = static_cast<int>(state_->threads.size()) + 1;
+  max_threads_ = static_cast<int>(s.threads.size()) + 1;
+  if (start == Start::later) return;
+  for (uint32_t n; n = s.ready.load(std::memory_order_acquire), n < s.threads.size();)
+    wait_while_equal(s.ready, n);
 }
 
-void* ThreadPool::thread_main(void* argument) {
-  const State::Start start = *static_cast<State::Start*>(argument);
-  ThreadPool& pool = *start.pool;
-  for (uint32_t seen = 0;; ++seen) {
-    wait_while_equal(pool.state_->run_generation, seen);
-    if (pool.state_->stopping.load(std::memory_order_acquire)) return nullptr;
-    Worker worker;
-    worker.pool_ = &pool;
-    worker.thread_ = start.thread;
-    worker.n_threads_ = pool.n_threads_;
-    (*pool.state_->fn)(worker);
-    pool.barrier();
-  }
-}
+int ThreadPool::n_threads() const { return state_->n_threads(); }
 
+// A thread that has not begun yet finds the limit when it does, so what it looks at must stay: a few bytes
+// are given up in the rare case that an engine ends before its threads have begun.
 ThreadPool::~ThreadPool() {
-  state_->stopping.store(true, std::memory_order_release);
-  set_and_wake(state_->run_generation, state_->run_generation.load(std::memory_order_relaxed) + 1);
-  for (pthread_t id : state_->threads) pthread_join(id, nullptr);
+  shrink(1);
+  for (const PoolState::Created& t : state_->threads)
+    if (t.number.load(std::memory_order_seq_cst) == 0) return;
+  delete state_;
+}
+
+void ThreadPool::shrink(int n_threads) {
+  PoolState& s = *state_;
+  const int before = s.limit.exchange(n_threads, std::memory_order_seq_cst);
+  s.begin_run(0);
+  for (PoolState::Created& t : s.threads) {
+    const int number = t.number.load(std::memory_order_seq_cst);
+    if (number >= n_threads && number < before) pthread_join(t.id, nullptr);
+  }
+}
+
+// A barrier takes well under a microsecond when every thread has a core, and the length of a spin or of a
+// time slice when one has not. The best of many bursts counts, spread over a fifth of a second if need be.
+bool ThreadPool::barriers_are_quick() {
+  using Clock = std::chrono::steady_clock;
+  constexpr int kBarriers = 64, kBursts = 20;
+  constexpr std::chrono::microseconds kQuick(kBarriers * 10);
+  for (int burst = 0; burst < kBursts; ++burst) {
+    const Clock::time_point start = Clock::now();
+    run([](Worker& w) {
+      for (int i = 0; i < kBarriers; ++i) w.barrier();
+    });
+    if (Clock::now() - start < kQuick) return true;
+    pause_ms(8);  // lets others have the core
+  }
+  return false;
+}
+
+void ThreadPool::fit() {
+  for (int n; n = n_threads(), n > 1 && !barriers_are_quick();) shrink(n - std::max(1, n / 4));
 }
 
 void ThreadPool::run(const std::function<void(Worker&)>& fn) {
-  state_->fn = &fn;
-  if (n_threads_ > 1) {
-    set_and_wake(state_->run_generation, state_->run_generation.load(std::memory_order_relaxed) + 1);
-  }
-  Worker worker;
-  worker.pool_ = this;
-  worker.n_threads_ = n_threads_;
-  fn(worker);
-  barrier();
+  PoolState& s = *state_;
+  const int n = s.n_threads();
+  s.fn = &fn;
+  if (n > 1) s.begin_run(n);
+  s.take_part(0, n);
 }
 
-void ThreadPool::barrier() {
-  if (n_threads_ == 1) return;
-  State& s = *state_;
-  const uint32_t generation = s.barrier_generation.load(std::memory_order_acquire);
-  if (s.arrived.fetch_add(1, std::memory_order_acq_rel) == n_threads_ - 1) {
-    s.arrived.store(0, std::memory_order_relaxed);
-    set_and_wake(s.barrier_generation, generation + 1);
-  } else {
-    wait_while_equal(s.barrier_generation, generation);
-  }
-}
+void Worker::barrier() { pool_->barrier(n_threads_); }
 
 #else  // one thread
 
-struct ThreadPool::State {};
-ThreadPool::ThreadPool(int) {}
+struct PoolState {};
+ThreadPool::ThreadPool(int, Start) : state_(nullptr) {}
 ThreadPool::~ThreadPool() = default;
+int ThreadPool::n_threads() const { return 1; }
+void ThreadPool::fit() {}
 void ThreadPool::run(const std::function<void(Worker&)>& fn) {
   Worker worker;
-  worker.pool_ = this;
   fn(worker);
 }
-void ThreadPool::barrier() {}
+void Worker::barrier() {}
 
 #endif
-
-void Worker::barrier() { pool_->barrier(); }
 
 Worker::Range Worker::share(int64_t n, int64_t grain) const {
   const int64_t n_grains = (n + grain - 1) / grain;

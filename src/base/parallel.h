@@ -7,11 +7,10 @@
 #include <atomic>
 #include <cstdint>
 #include <functional>
-#include <memory>
 
 namespace nutshell {
 
-class ThreadPool;
+struct PoolState;
 
 // What a running function knows of its thread.
 class Worker {
@@ -28,31 +27,39 @@ class Worker {
 
  private:
   friend class ThreadPool;
-  ThreadPool* pool_ = nullptr;
+  friend struct PoolState;
+  PoolState* pool_ = nullptr;
   int thread_ = 0, n_threads_ = 1;
 };
 
 class ThreadPool {
  public:
-  // n_threads >= 1, including the calling thread. Threads that cannot be started are done without;
-  // n_threads() tells how many there are.
-  explicit ThreadPool(int n_threads);
+  enum class Start : uint8_t {
+    wait,   // the constructor returns when all threads run
+    later,  // threads take part from the run on before which they have begun: a browser's worker cannot wait
+  };
+  // n_threads: 1 to 255, including the calling thread. Threads that cannot be started are done without.
+  explicit ThreadPool(int n_threads, Start start = Start::wait);
   ~ThreadPool();
   ThreadPool(const ThreadPool&) = delete;
   ThreadPool& operator=(const ThreadPool&) = delete;
 
-  int n_threads() const { return n_threads_; }
+  // Threads that would take part in a run now, and the most that ever will.
+  int n_threads() const;
+  int max_threads() const { return max_threads_; }
+  // Ends threads that have no core to run on, so that a wrong number costs milliseconds here and not half the
+  // speed ever after: keeps as many as can meet at a barrier at once. A machine that is only busy for a
+  // moment keeps all of them.
+  void fit();
   // Runs fn once on every thread, the caller's being thread 0, and returns when all are done.
   // Not reentrant; one run at a time.
   void run(const std::function<void(Worker&)>& fn);
 
  private:
-  friend class Worker;
-  void barrier();
-  static void* thread_main(void* argument);
-  struct State;
-  std::unique_ptr<State> state_;
-  int n_threads_ = 1;
+  void shrink(int n_threads);
+  bool barriers_are_quick();
+  PoolState* state_;
+  int max_threads_ = 1;
 };
 
 }  // namespace nutshell

@@ -30,8 +30,8 @@ std::string reply_of(const Result<json>& result) {
 std::string version() { return text_of({{"ok", true}, {"version", NUTSHELL_VERSION}}); }
 
 std::string create(int threads) {
-  g_engine = std::make_unique<Engine>(threads);
-  return text_of({{"ok", true}, {"threads", g_engine->n_threads()}});
+  g_engine = std::make_unique<Engine>(threads, ThreadPool::Start::later);
+  return text_of({{"ok", true}});
 }
 
 // Frees the engine and joins its threads: a worker whose threads are asleep in a wait is ended by browsers
@@ -78,6 +78,9 @@ std::string tokenize(std::string arguments) {
 std::string detokenize(std::string arguments) {
   return with_json(arguments, [](Engine& e, const json& a) { return e.detokenize(a); });
 }
+std::string embed(std::string arguments) {
+  return with_json(arguments, [](Engine& e, const json& a) { return e.embed(a); });
+}
 std::string generate_begin(std::string options) {
   return with_json(options, [](Engine& e, const json& o) { return e.generate_begin(o); });
 }
@@ -101,6 +104,7 @@ EMSCRIPTEN_BINDINGS(nutshell) {
   emscripten::function("info", &info);
   emscripten::function("tokenize", &tokenize);
   emscripten::function("detokenize", &detokenize);
+  emscripten::function("embed", &embed);
   emscripten::function("generateBegin", &generate_begin);
   emscripten::function("generateStep", &generate_step);
   emscripten::function("generateEnd", &generate_end);

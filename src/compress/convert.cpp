@@ -131,7 +131,7 @@ Status Conversion::choose() {
   if (halves) {
     ASSIGN_OR_RETURN(const std::string name, header_.metadata.get_string("general.architecture"));
     ASSIGN_OR_RETURN(const ArchDef* arch, find_architecture(name));
-    ASSIGN_OR_RETURN(const HParams p, arch->read_hparams(header_.metadata));
+    ASSIGN_OR_RETURN(const HParams p, read_hparams(*arch, header_.metadata));
     n_head = p.n_head;
     n_head_kv = p.n_head_kv;
   }

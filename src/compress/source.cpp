@@ -57,7 +57,7 @@ Result<SourceModel> open_source(ModelHeader header, ReadBytes read) {
   for (const TensorEntry& t : model.header.tensors.entries()) RETURN_IF_ERROR(t.check_supported());
   ASSIGN_OR_RETURN(const std::string architecture, file.get_string("general.architecture"));
   ASSIGN_OR_RETURN(const ArchDef* arch, find_architecture(architecture));
-  ASSIGN_OR_RETURN(model.hparams, arch->read_hparams(file));
+  ASSIGN_OR_RETURN(model.hparams, read_hparams(*arch, file));
   ASSIGN_OR_RETURN(TokenizerData data, read_tokenizer_data(file));
   model.special = {data.bos, data.eos, data.eot, data.add_bos};
   ASSIGN_OR_RETURN(model.tokenizer, make_tokenizer(std::move(data)));

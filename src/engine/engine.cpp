@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "engine/embed.h"
 #include "engine/options.h"
 
 namespace nutshell {
@@ -52,6 +53,8 @@ Engine::Reply Engine::load_next() {
     return request.status();
   }
   if (!request->has_value()) {
+    if (threads_are_late()) return json{{"state", "wait"}};
+    pool_.fit();
     session_.reset();
     model_ = loader_->take();
     loader_.reset();
@@ -67,6 +70,16 @@ Engine::Reply Engine::load_next() {
               {"pointer", reinterpret_cast<uintptr_t>(read.target)},
               {"doneBytes", loader_->done_bytes()},
               {"totalBytes", loader_->total_bytes()}};
+}
+
+// Whether to wait for threads that have not begun; two seconds at most, they may still join later.
+bool Engine::threads_are_late() {
+  using Clock = std::chrono::steady_clock;
+  if (!waiting_since_) waiting_since_ = Clock::now();
+  const bool late =
+      pool_.n_threads() < pool_.max_threads() && Clock::now() - *waiting_since_ < std::chrono::seconds(2);
+  if (!late) waiting_since_.reset();
+  return late;
 }
 
 Engine::Reply Engine::load_commit() {
@@ -93,9 +106,11 @@ Engine::Reply Engine::info() const {
                 {"architecture", m.info.architecture},
                 {"parameters", m.info.parameters},
                 {"bytes", m.info.file_bytes},
-                {"contextLength", m.info.n_ctx_train}}},
+                {"contextLength", m.info.n_ctx_train},
+                {"embeddingSize", m.embeds() ? m.hparams.n_embd : 0}}},
               {"contextSize", m.extents.n_ctx},
               {"memoryBytes", m.needs.total()},
+              {"threads", pool_.n_threads()},
               {"chatTemplate", m.info.chat_template ? json(*m.info.chat_template) : json(nullptr)},
               {"tokens",
                {{"bos", token_json(m, m.special.bos)},
@@ -122,6 +137,15 @@ Engine::Reply Engine::detokenize(const json& arguments) const {
   Utf8Stream utf8;
   std::string text = utf8.push(model_->tokenizer->decode(ids.prompt, true));
   return json{{"text", text + utf8.flush()}};
+}
+
+Engine::Reply Engine::embed(const json& arguments) {
+  if (!model_) return no_model();
+  if (!arguments.is_object() || !arguments.contains("text") || !arguments["text"].is_string())
+    return Status(ErrorCode::invalid_argument, "embed needs {text}");
+  ASSIGN_OR_RETURN(const TextEmbedding e,
+                   embed_text(*model_, arguments["text"].get_ref<const std::string&>()));
+  return json{{"embedding", e.values}, {"tokens", e.n_tokens}, {"truncated", e.truncated}};
 }
 
 Engine::Reply Engine::generate_begin(const json& json_options) {
@@ -158,7 +182,9 @@ Engine::Reply Engine::generate_end() {
                 {"prefillMs", t.prefill_ms},
                 {"tokens", t.token_ids.size()},
                 {"tokenIds", t.token_ids},
-                {"decodeMs", t.decode_ms}}}};
+                {"decodeMs", t.decode_ms},
+                {"draftedTokens", t.drafted_tokens},
+                {"acceptedTokens", t.accepted_tokens}}}};
 }
 
 }  // namespace nutshell

@@ -7,32 +7,34 @@
 #include "engine/hf_tokenizer.h"
 #include "model/gguf.h"
 #include "model/hf/folder.h"
+#include "model/hf/sentence_transformers.h"
 
 namespace nutshell {
 namespace {
 
 constexpr std::string_view kIndex = "model.safetensors.index.json";
+constexpr std::string_view kModules = "modules.json", kSentence = "sentence_bert_config.json";
+constexpr uint64_t kMaxConfigBytes = 1 << 20;
 
 // Files that are read whole, in this order, and how long they may be. Real ones: tokenizer.json up to 33 MB
 // (Gemma 3), an index some MB.
 constexpr struct {
   std::string_view name;
   uint64_t max_bytes;
-} kTexts[] = {{"config.json", 1 << 20},
-              {"generation_config.json", 1 << 20},
-              {"tokenizer_config.json", 8 << 20},
-              {"chat_template.jinja", 1 << 20},
-              {"tokenizer.json", 64 << 20},
-              {"vocab.txt", 16 << 20},
-              {kIndex, 32 << 20}};
+} kTexts[] = {{"config.json", kMaxConfigBytes},   {"generation_config.json", kMaxConfigBytes},
+              {kModules, kMaxConfigBytes},        {kSentence, kMaxConfigBytes},
+              {"tokenizer_config.json", 8 << 20}, {"chat_template.jinja", kMaxConfigBytes},
+              {"tokenizer.json", 64 << 20},       {"vocab.txt", 16 << 20},
+              {"tokenizer.model", 64 << 20},      {kIndex, 32 << 20}};
 
 class FolderFormat final : public HeaderFormat {
  public:
   explicit FolderFormat(std::vector<ModelFile> files) : files_(std::move(files)) {
     for (const auto& text : kTexts)
       if (const auto i = place_of(text.name)) {
-        // vocab.txt only stands in for tokenizer.json.
-        if (text.name == "vocab.txt" && place_of("tokenizer.json")) continue;
+        // These only stand in for tokenizer.json.
+        const bool stands_in = text.name == "vocab.txt" || text.name == "tokenizer.model";
+        if (stands_in && place_of("tokenizer.json")) continue;
         queue_.push_back({*i, text.max_bytes});
       }
     if (!place_of(kIndex)) queue_weights();
@@ -75,7 +77,7 @@ class FolderFormat final : public HeaderFormat {
       read_bytes_ += buffer_.size();
       used_bytes_ += it.bytes;
       ++at_;
-      return it.name == kIndex ? read_index() : Status();
+      return it.name == kIndex ? read_index() : it.name == kModules ? read_modules() : Status();
     }
     if (header_bytes_ == 0) {
       ASSIGN_OR_RETURN(header_bytes_, safetensors_header_bytes(buffer_, it.bytes, it.name));
@@ -96,10 +98,13 @@ class FolderFormat final : public HeaderFormat {
     RETURN_IF_ERROR(check_index());
     HfTokenizerFiles files;
     HfConfig config;
-    for (const auto& [name, into] :
-         {std::pair{"config.json", &config}, std::pair{"generation_config.json", &files.generation},
-          std::pair{"tokenizer_config.json", &files.settings},
-          std::pair{"tokenizer.json", &files.tokenizer}}) {
+    const std::pair<std::string, HfConfig*> parsed[] = {{"config.json", &config},
+                                                        {"generation_config.json", &files.generation},
+                                                        {"tokenizer_config.json", &files.settings},
+                                                        {"tokenizer.json", &files.tokenizer},
+                                                        {std::string(kSentence), &sentence_.text},
+                                                        {pooling_file_, &sentence_.pooling}};
+    for (const auto& [name, into] : parsed) {
       const auto text = texts_.find(name);
       if (text == texts_.end()) continue;
       ASSIGN_OR_RETURN(nlohmann::json root, parse_json_object(text->second, name));
@@ -107,6 +112,7 @@ class FolderFormat final : public HeaderFormat {
       text->second = {};
     }
     files.vocab_txt = std::move(texts_["vocab.txt"]);
+    files.sentencepiece = std::move(texts_["tokenizer.model"]);
     files.chat_template = std::move(texts_["chat_template.jinja"]);
     return assemble(config, files);
   }
@@ -128,6 +134,21 @@ class FolderFormat final : public HeaderFormat {
     if (const auto one = place_of("model.safetensors")) return queue_.push_back({*one, 0});
     for (size_t i = 0; i < files_.size(); ++i)
       if (files_[i].name.ends_with(".safetensors")) queue_.push_back({static_cast<uint32_t>(i), 0});
+  }
+
+  // The list of modules, and the settings of the one that pools.
+  Status read_modules() {
+    const std::string name(kModules), key(kHfModulesKey);
+    ASSIGN_OR_RETURN(nlohmann::json root, parse_json_object("{\"" + key + "\":" + texts_[name] + "}", name));
+    sentence_.modules = HfConfig(std::move(root), name);
+    ASSIGN_OR_RETURN(pooling_file_, pooling_file(sentence_.modules));
+    if (pooling_file_.empty()) return {};
+    const auto place = place_of(pooling_file_);
+    if (!place)
+      return {ErrorCode::missing_part,
+              "the folder lacks " + nutshell::quoted(pooling_file_) + ", which says how a text is pooled"};
+    queue_.insert(queue_.begin() + static_cast<std::ptrdiff_t>(at_), {*place, kMaxConfigBytes});
+    return {};
   }
 
   // The files the index names; those that are not here are a missing part.
@@ -201,7 +222,8 @@ class FolderFormat final : public HeaderFormat {
     }
     RETURN_IF_ERROR(translate_config(**arch, config, model));
     ASSIGN_OR_RETURN(tensors, translate_tensors(*(*arch)->hf, model.tied, weights_));
-    return add_hf_tokenizer(files, config, model.metadata);
+    RETURN_IF_ERROR(add_hf_tokenizer(files, config, model.metadata));
+    return add_sentence_settings(sentence_, (*arch)->hf->embeds, model);
   }
 
   std::vector<ModelFile> files_;
@@ -212,6 +234,8 @@ class FolderFormat final : public HeaderFormat {
   uint64_t read_bytes_ = 0, used_bytes_ = 0;
   std::map<std::string, std::string, std::less<>> texts_;  // by name
   std::map<std::string, std::string> index_;               // tensor -> file
+  SentenceFiles sentence_;
+  std::string pooling_file_;  // its name, empty when there is none
   std::vector<HfTensorFile> weights_;
 };
 

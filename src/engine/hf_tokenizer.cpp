@@ -1,10 +1,12 @@
 #include "engine/hf_tokenizer.h"
 
 #include <algorithm>
+#include <tuple>
 #include <unordered_map>
 
 #include "text/pretokenize.h"
-#include "text/tokenizer.h"
+#include "text/sentencepiece.h"
+#include "text/wordpiece.h"
 
 namespace nutshell {
 namespace {
@@ -205,13 +207,17 @@ Status add_byte_fallback(const HfConfig& t, Words& words, MetadataBuilder& out) 
   return {};
 }
 
-// GGUF writes word pieces with the mark on the other side: "##ing" -> "ing", "walk" -> U+2581 "walk".
 void turn_word_pieces(Words& words) {
-  for (size_t i = 0; i < words.tokens.size(); ++i) {
-    std::string& text = words.tokens[i];
-    if (words.types[i] == static_cast<int64_t>(TokenType::control)) continue;
-    text = text.starts_with("##") ? text.substr(2) : std::string(kWordStart) + text;
-  }
+  for (size_t i = 0; i < words.tokens.size(); ++i)
+    if (words.types[i] != static_cast<int64_t>(TokenType::control))
+      words.tokens[i] = gguf_word_piece(words.tokens[i]);
+}
+
+// Capitals and accents go together or stay together.
+Status set_lowercase(bool lower, bool strip_accents, MetadataBuilder& out) {
+  if (lower != strip_accents) return unsupported("WordPiece that keeps either capitals or accents");
+  if (!lower) out.add("tokenizer.ggml.normalizer.lowercase", false);
+  return {};
 }
 
 Status add_word_piece(const HfConfig& t, Words& words, MetadataBuilder& out) {
@@ -219,9 +225,10 @@ Status add_word_piece(const HfConfig& t, Words& words, MetadataBuilder& out) {
   if (mark != "##") return unsupported("WordPiece with the mark '" + mark.substr(0, 16) + "'");
   const json* normalizer = t.find("normalizer");
   if (normalizer == nullptr || text_of(*normalizer, "type") != "BertNormalizer" ||
-      !flag_of(*normalizer, "lowercase", true) || !flag_of(*normalizer, "handle_chinese_chars", true) ||
-      !flag_of(*normalizer, "strip_accents", true))
-    return unsupported("WordPiece that keeps capitals or accents");
+      !flag_of(*normalizer, "clean_text", true) || !flag_of(*normalizer, "handle_chinese_chars", true))
+    return unsupported("WordPiece with another normalizer than BERT's");
+  const bool lower = flag_of(*normalizer, "lowercase", true);
+  RETURN_IF_ERROR(set_lowercase(lower, flag_of(*normalizer, "strip_accents", lower), out));
   turn_word_pieces(words);
   out.add("tokenizer.ggml.model", "bert");
   return {};
@@ -229,7 +236,8 @@ Status add_word_piece(const HfConfig& t, Words& words, MetadataBuilder& out) {
 
 Status read_vocab_txt(const std::string& text, const HfConfig& settings, Words& words, MetadataBuilder& out) {
   ASSIGN_OR_RETURN(const bool lower, settings.boolean("do_lower_case", true));
-  if (!lower) return unsupported("WordPiece that keeps capitals or accents");
+  ASSIGN_OR_RETURN(const bool strip, settings.boolean("strip_accents", lower));
+  RETURN_IF_ERROR(set_lowercase(lower, strip, out));
   words.limit = kMaxVocabulary;
   int64_t id = 0;
   for (size_t at = 0; at < text.size(); ++id) {
@@ -237,13 +245,45 @@ Status read_vocab_txt(const std::string& text, const HfConfig& settings, Words& 
     if (end == std::string::npos) end = text.size();
     std::string word = text.substr(at, end - at);
     if (!word.empty() && word.back() == '\r') word.pop_back();
-    const bool control =
-        word == "[PAD]" || word == "[UNK]" || word == "[CLS]" || word == "[SEP]" || word == "[MASK]";
-    RETURN_IF_ERROR(words.set(id, word, control ? TokenType::control : TokenType::normal));
+    RETURN_IF_ERROR(words.set(id, word, is_bert_control(word) ? TokenType::control : TokenType::normal));
     at = end + 1;
   }
   turn_word_pieces(words);
   out.add("tokenizer.ggml.model", "bert");
+  return {};
+}
+
+// What a tokenizer says of its special tokens by itself, where the settings say nothing.
+struct OwnTokens {
+  int64_t bos = -1, eos = -1, unknown = -1, padding = -1;
+  bool add_bos = false, add_eos = false;
+};
+
+// A SentencePiece model, and the tokens that tokenizer_config.json adds behind its own.
+Status add_sentencepiece(const std::string& model, const HfConfig& settings, Words& words, OwnTokens& special,
+                         MetadataBuilder& out) {
+  ASSIGN_OR_RETURN(const TokenizerData data, sentencepiece_data(model));
+  words.limit = kMaxVocabulary;
+  for (size_t i = 0; i < data.tokens.size(); ++i)
+    RETURN_IF_ERROR(
+        words.set(static_cast<int64_t>(i), data.tokens[i], static_cast<TokenType>(data.types[i])));
+  words.scores = data.scores;
+  if (const json* added = settings.find("added_tokens_decoder"); added != nullptr && added->is_object()) {
+    const auto first = static_cast<int64_t>(data.tokens.size());
+    words.limit = first + (1 << 16);
+    for (const auto& [key, token] : added->items()) {
+      const json id = json::parse(key, nullptr, false);
+      if (!id.is_number_integer()) return corrupt("an added token has the id '" + key.substr(0, 20) + "'");
+      const std::string text = text_of(token, "content");
+      const bool control = flag_of(token, "special", false) || looks_special(text);
+      if (id.get<int64_t>() >= first)
+        RETURN_IF_ERROR(
+            words.set(id.get<int64_t>(), text, control ? TokenType::control : TokenType::user_defined));
+    }
+  }
+  special = {data.bos, data.eos, data.unknown, data.padding, data.add_bos, data.add_eos};
+  out.add("tokenizer.ggml.model", "llama");
+  out.add("tokenizer.ggml.add_space_prefix", data.add_space_prefix);
   return {};
 }
 
@@ -281,12 +321,16 @@ std::pair<bool, bool> template_ends(const HfConfig& tokenizer) {
   return {false, false};
 }
 
-Status add_special(const HfTokenizerFiles& files, const HfConfig& config, const Words& words, bool word_piece,
-                   MetadataBuilder& out) {
+Status add_special(const HfTokenizerFiles& files, const HfConfig& config, const Words& words,
+                   const OwnTokens& own, bool word_piece, MetadataBuilder& out) {
   const auto add = [&](const char* key, int64_t id) {
     if (id >= 0) out.add("tokenizer.ggml." + std::string(key), id);
   };
-  int64_t bos = special_id(files, config, words, "bos"), eos = special_id(files, config, words, "eos");
+  const auto find = [&](const char* name, int64_t otherwise) {
+    const int64_t id = special_id(files, config, words, name);
+    return id >= 0 ? id : otherwise;
+  };
+  int64_t bos = find("bos", own.bos), eos = find("eos", own.eos);
   if (word_piece) {
     add("cls_token_id", bos = id_of(words, "[CLS]"));
     add("seperator_token_id", eos = id_of(words, "[SEP]"));  // the key's own spelling
@@ -294,8 +338,8 @@ Status add_special(const HfTokenizerFiles& files, const HfConfig& config, const 
     add("unknown_token_id", id_of(words, "[UNK]"));
     add("padding_token_id", id_of(words, "[PAD]"));
   } else {
-    add("unknown_token_id", special_id(files, config, words, "unk"));
-    add("padding_token_id", special_id(files, config, words, "pad"));
+    add("unknown_token_id", find("unk", own.unknown));
+    add("padding_token_id", find("pad", own.padding));
   }
   add("bos_token_id", bos);
   add("eos_token_id", eos);
@@ -308,9 +352,8 @@ Status add_special(const HfTokenizerFiles& files, const HfConfig& config, const 
           end.get<int64_t>() < static_cast<int64_t>(words.tokens.size()))
         add(places[used++], end.get<int64_t>());
   }
-  const auto [first, last] = template_ends(files.tokenizer);
-  ASSIGN_OR_RETURN(const bool add_bos, files.settings.boolean("add_bos_token", first || word_piece));
-  ASSIGN_OR_RETURN(const bool add_eos, files.settings.boolean("add_eos_token", last || word_piece));
+  ASSIGN_OR_RETURN(const bool add_bos, files.settings.boolean("add_bos_token", own.add_bos));
+  ASSIGN_OR_RETURN(const bool add_eos, files.settings.boolean("add_eos_token", own.add_eos));
   out.add("tokenizer.ggml.add_bos_token", add_bos && bos >= 0);
   out.add("tokenizer.ggml.add_eos_token", add_eos && eos >= 0);
   return {};
@@ -335,6 +378,8 @@ Status add_hf_tokenizer(const HfTokenizerFiles& files, const HfConfig& config, M
   const HfConfig& t = files.tokenizer;
   const json* vocabulary = t.find("model.vocab");
   bool word_piece = false;
+  OwnTokens own;
+  std::tie(own.add_bos, own.add_eos) = template_ends(t);
   if (vocabulary != nullptr) {
     RETURN_IF_ERROR(read_vocabulary(*vocabulary, words));
     RETURN_IF_ERROR(read_added(t, words));
@@ -354,9 +399,14 @@ Status add_hf_tokenizer(const HfTokenizerFiles& files, const HfConfig& config, M
   } else if (!files.vocab_txt.empty()) {
     word_piece = true;
     RETURN_IF_ERROR(read_vocab_txt(files.vocab_txt, files.settings, words, out));
+  } else if (!files.sentencepiece.empty()) {
+    RETURN_IF_ERROR(add_sentencepiece(files.sentencepiece, files.settings, words, own, out));
   } else {
-    return {ErrorCode::missing_part, "the folder lacks tokenizer.json, so text cannot be turned into tokens"};
+    return {ErrorCode::missing_part,
+            "the folder lacks tokenizer.json (or tokenizer.model, vocab.txt), so text cannot be turned into "
+            "tokens"};
   }
+  if (word_piece) own.add_bos = own.add_eos = true;
   ASSIGN_OR_RETURN(const int64_t size,
                    config.integer("vocab_size", static_cast<int64_t>(words.tokens.size())));
   if (size < static_cast<int64_t>(words.tokens.size()) || size > kMaxVocabulary)
@@ -376,7 +426,7 @@ Status add_hf_tokenizer(const HfTokenizerFiles& files, const HfConfig& config, M
     words.scores.resize(words.tokens.size(), kNoScore);
     out.add("tokenizer.ggml.scores", std::span<const float>(words.scores));
   }
-  RETURN_IF_ERROR(add_special(files, config, words, word_piece, out));
+  RETURN_IF_ERROR(add_special(files, config, words, own, word_piece, out));
   add_chat_template(files, out);
   return {};
 }

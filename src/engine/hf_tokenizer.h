@@ -14,12 +14,14 @@ struct HfTokenizerFiles {
   HfConfig settings;          // tokenizer_config.json
   HfConfig generation;        // generation_config.json
   std::string vocab_txt;      // one word piece per line, where tokenizer.json is missing
+  std::string sentencepiece;  // tokenizer.model, where tokenizer.json is missing
   std::string chat_template;  // chat_template.jinja
 };
 
 // Adds tokenizer.ggml.* and tokenizer.chat_template. The vocabulary is filled up to config's vocab_size.
-// Kinds: byte-level BPE, BPE with byte fallback (SentencePiece's), WordPiece. Errors: unsupported_tokenizer
-// (names what is not supported, lists what is), missing_part, corrupt_file, limit_exceeded.
+// Kinds: byte-level BPE, BPE with byte fallback (SentencePiece's), SentencePiece models, WordPiece. Errors:
+// unsupported_tokenizer (names what is not supported, lists what is), missing_part, corrupt_file,
+// limit_exceeded.
 Status add_hf_tokenizer(const HfTokenizerFiles& files, const HfConfig& config, MetadataBuilder& out);
 
 }  // namespace nutshell

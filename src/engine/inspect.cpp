@@ -84,17 +84,16 @@ Status check_architecture(const ModelHeader& header, const TensorIndex& tensors,
   ASSIGN_OR_RETURN(const ArchDef* arch, find_architecture(name));
   if (tensors.entries().empty())
     return {ErrorCode::missing_tensor, "the file has no tensors: it is a vocabulary, not a model"};
-  ASSIGN_OR_RETURN(const HParams hparams, arch->read_hparams(file));
+  ASSIGN_OR_RETURN(const HParams hparams, read_hparams(*arch, file));
   GraphBuilder builder(tensors);
-  arch->build(builder, hparams, {});
+  arch->build(builder, hparams, header.computed);
   const Result<Graph> graph = builder.finish();
   const Status status = graph.status();
   if (status.ok()) {
     ThreadPool pool(1);
-    const int64_t n_ctx = std::min(hparams.n_ctx_train, kDefaultContext),
-                  max_tokens = std::min(kPrefillTokens, n_ctx);
-    ASSIGN_OR_RETURN(const MemoryNeeds needs, make_cpu_backend(pool)->plan(*graph, {n_ctx, max_tokens, 1}));
-    memory = {{"context", n_ctx},
+    const Extents extents = choose_extents(hparams, 0, 1);
+    ASSIGN_OR_RETURN(const MemoryNeeds needs, make_cpu_backend(pool)->plan(*graph, extents));
+    memory = {{"context", extents.n_ctx},
               {"weights_bytes", needs.weights_bytes},
               {"kv_bytes", needs.kv_bytes},
               {"scratch_bytes", needs.scratch_bytes},

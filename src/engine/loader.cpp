@@ -57,6 +57,16 @@ PieceAt piece_of(const TensorEntry& t, int64_t row) {
 
 }  // namespace
 
+Extents choose_extents(const HParams& hparams, int64_t context_size, int64_t max_outputs) {
+  Extents e;
+  e.n_ctx = context_size > 0 ? context_size : std::min(hparams.n_ctx_train, kDefaultContext);
+  // A model that embeds reads a text in one step and answers all its rows.
+  const bool embeds = hparams.pooling != Pooling::none;
+  e.max_tokens = embeds ? e.n_ctx : std::min(kPrefillTokens, e.n_ctx);
+  e.max_outputs = embeds ? e.max_tokens : std::min(max_outputs, e.max_tokens);
+  return e;
+}
+
 Loader::Loader(ThreadPool& pool, LoadOptions options)
     : pool_(pool), options_(std::move(options)), header_reader_(options_.files) {
   for (const ModelFile& file : options_.files) total_bytes_ += file.bytes;
@@ -136,7 +146,7 @@ Status Loader::start_model() {
   ASSIGN_OR_RETURN(arch_, find_architecture(architecture));
 
   model_ = std::make_unique<Model>();
-  ASSIGN_OR_RETURN(model_->hparams, arch_->read_hparams(metadata));
+  ASSIGN_OR_RETURN(model_->hparams, read_hparams(*arch_, metadata));
   ASSIGN_OR_RETURN(TokenizerData data, read_tokenizer_data(metadata));
   model_->special = {data.bos, data.eos, data.eot, data.add_bos};
   if (static_cast<int64_t>(data.tokens.size()) != model_->hparams.n_vocab)
@@ -180,16 +190,12 @@ Status Loader::commit_host_tensor() {
 Status Loader::start_weights() {
   const int64_t trained = model_->hparams.n_ctx_train;
   Extents& extents = model_->extents;
-  extents.n_ctx = options_.context_size > 0 ? options_.context_size : std::min(trained, kDefaultContext);
+  extents = choose_extents(model_->hparams, options_.context_size, options_.max_outputs);
   model_->hparams.n_ctx = extents.n_ctx;
   GraphBuilder builder(header_.tensors);
   arch_->build(builder, model_->hparams, host_);
   ASSIGN_OR_RETURN(Graph graph, builder.finish());
 
-  // A model that embeds reads a text in one step and answers all its rows.
-  const bool embeds = model_->hparams.pooling != Pooling::none;
-  extents.max_tokens = embeds ? extents.n_ctx : std::min(kPrefillTokens, extents.n_ctx);
-  extents.max_outputs = embeds ? extents.max_tokens : std::min(options_.max_outputs, extents.max_tokens);
   if (extents.n_ctx > trained)
     return {ErrorCode::invalid_argument, "a context of " + std::to_string(extents.n_ctx) +
                                              " tokens is more than the " + std::to_string(trained) +
@@ -214,7 +220,7 @@ Status Loader::start_weights() {
     Upload u{static_cast<WeightId>(i),
              &t,
              t.bytes / static_cast<uint64_t>(file_rows),
-             transposed ? t.n_rows : stored_rows(w.dtype, w.n_rows),
+             stored_rows(w.dtype, w.n_rows),
              stored_rows(w.dtype, w.first),
              0,
              0,
@@ -281,19 +287,31 @@ void Loader::next_weight() {
   chunk_rows_ = std::min(u.n_rows, std::max<int64_t>(1, rows / multiple) * multiple);
 }
 
+// The whole tensor is in staging_; the weight may be some of its rows.
+Status Loader::commit_transposed(const Upload& u) {
+  const TensorEntry& t = *u.tensor;
+  done_bytes_ += requested_bytes_ * static_cast<uint64_t>(u.n_rows) / static_cast<uint64_t>(t.n_rows);
+  staging_ = transpose(staging_, t.n_cols, t.n_rows);
+  const size_t row = staging_.size() / static_cast<size_t>(t.n_rows);
+  const std::span<const uint8_t> rows = std::span(staging_).subspan(row * static_cast<size_t>(u.first_row),
+                                                                    row * static_cast<size_t>(u.n_rows));
+  RETURN_IF_ERROR(model_->backend->upload(u.weight, 0, u.n_rows, rows));
+  ++upload_;
+  next_weight();
+  return {};
+}
+
 Status Loader::commit_weight() {
   const Upload& u = uploads_[upload_];
+  if (u.tensor->transform == TensorTransform::transposed) return commit_transposed(u);
   done_bytes_ += requested_bytes_;
   filled_rows_ += static_cast<int64_t>(requested_bytes_ / u.row_bytes);
   if (filled_rows_ < chunk_rows_) return {};
-  const bool transposed = u.tensor->transform == TensorTransform::transposed;
-  // Without the padding of coded rows.
-  const int64_t n = transposed ? u.tensor->n_rows : std::min(chunk_rows_, u.n_rows - u.n_padding - row_);
-  if (transposed) staging_ = transpose(staging_, u.tensor->n_cols, u.tensor->n_rows);
+  const int64_t n = std::min(chunk_rows_, u.n_rows - u.n_padding - row_);  // without the padding of coded rows
   if (u.tensor->transform == TensorTransform::plus_one)
     staging_ = plus_one(u.tensor->stored_dtype, staging_, chunk_rows_ * u.tensor->n_cols);
   RETURN_IF_ERROR(model_->backend->upload(u.weight, u.to_row + row_, n, staging_));
-  row_ += transposed ? n : chunk_rows_;
+  row_ += chunk_rows_;
   filled_rows_ = 0;
   chunk_rows_ = std::min(chunk_rows_, u.n_rows - row_);
   if (row_ < u.n_rows) return {};

@@ -25,11 +25,14 @@ struct LoadOptions {
   int64_t context_size = 0;       // tokens; 0: the trained length, at most kDefaultContext
   uint64_t memory_limit = 0;      // bytes for weights, KV cache and work space; 0: only what is available
   uint64_t memory_available = 0;  // bytes the platform could give; 0: unknown
-  int64_t max_outputs = 1;        // logit rows per step (perplexity wants more than chat)
+  int64_t max_outputs = 4;        // logit rows per step: a token and drafts; perplexity wants more
 };
 
 inline constexpr int64_t kDefaultContext = 4096;
 inline constexpr int64_t kPrefillTokens = 128;  // tokens per step: weights are unpacked once per step
+
+// What a model is allocated for. context_size, max_outputs: as in LoadOptions.
+Extents choose_extents(const HParams& hparams, int64_t context_size, int64_t max_outputs);
 
 class Loader {
  public:
@@ -66,6 +69,7 @@ class Loader {
   Status start_weights();  // graph, memory plan, allocation
   void add_runs(Upload upload, const WeightSpec& w);
   Status commit_weight();
+  Status commit_transposed(const Upload& u);
   void next_weight();
 
   ThreadPool& pool_;

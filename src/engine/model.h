@@ -35,6 +35,9 @@ struct Model {
   std::unique_ptr<Backend> backend;
   Extents extents;
   MemoryNeeds needs;
+
+  // Whether it turns texts into vectors (embed.h) instead of writing text (session.h).
+  bool embeds() const { return hparams.pooling != Pooling::none; }
 };
 
 }  // namespace nutshell

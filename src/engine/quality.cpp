@@ -69,6 +69,7 @@ Status score_window(Model& model, Model* reference, std::span<const int32_t> win
 }
 
 Status check(const Model& model, const Model* reference, std::span<const int32_t> tokens, int64_t context) {
+  if (model.embeds() || (reference != nullptr && reference->embeds())) return {ErrorCode::no_generation, {}};
   if (context < 2 || context > model.extents.n_ctx ||
       (reference != nullptr && context > reference->extents.n_ctx))
     return {ErrorCode::invalid_argument, "the context of " + std::to_string(context) +

@@ -1,6 +1,7 @@
 #include "engine/session.h"
 
 #include <algorithm>
+#include <numeric>
 
 namespace nutshell {
 namespace {
@@ -11,10 +12,12 @@ double ms_since(Clock::time_point start) {
 }
 
 constexpr size_t kMaxStops = 64, kMaxStopBytes = 1024;
+constexpr int64_t kMaxDraft = 16;
 
 }  // namespace
 
 Status Session::check(const GenerateOptions& o) const {
+  if (model_.embeds()) return {ErrorCode::no_generation, {}};
   const int32_t n_vocab = static_cast<int32_t>(model_.hparams.n_vocab);
   if (o.prompt.empty()) return {ErrorCode::invalid_argument, "the prompt is empty"};
   for (int32_t id : o.prompt)
@@ -26,6 +29,8 @@ Status Session::check(const GenerateOptions& o) const {
                                          " tokens, the context holds " +
                                          std::to_string(model_.extents.n_ctx)};
   if (o.max_tokens < -1) return {ErrorCode::invalid_argument, "maxTokens must be -1 or at least 0"};
+  if (o.draft_tokens < 0 || o.draft_tokens > kMaxDraft)
+    return {ErrorCode::invalid_argument, "draftTokens must be 0 to " + std::to_string(kMaxDraft)};
   if (o.stop.size() > kMaxStops) return {ErrorCode::invalid_argument, "more than 64 stop texts"};
   for (const std::string& s : o.stop)
     if (s.empty() || s.size() > kMaxStopBytes)
@@ -73,6 +78,8 @@ Result<StepResult> Session::prefill() {
   const bool last = done + n == total;
   RETURN_IF_ERROR(model_.backend->run({chunk, static_cast<int64_t>(done), {&last_row, last ? 1u : 0u}}));
   kv_tokens_.insert(kv_tokens_.end(), chunk.begin(), chunk.end());
+  logits_from_ = total - 1;
+  n_drafted_ = 0;
   StepResult result;
   result.kind = StepResult::Kind::prefill;
   result.done = static_cast<int64_t>(kv_tokens_.size());
@@ -86,16 +93,46 @@ Result<StepResult> Session::decode() {
     finish_now(result, FinishReason::length);
     return result;
   }
-  if (kv_tokens_.size() < history_.size()) {  // the token given last is not computed yet
-    const int32_t row = 0;
-    RETURN_IF_ERROR(
-        model_.backend->run({{&history_.back(), 1}, static_cast<int64_t>(kv_tokens_.size()), {&row, 1}}));
-    kv_tokens_.push_back(history_.back());
-  }
-  const Sampled sampled = sampler_->sample(model_.backend->logits(0), history_, timings_.token_ids.size());
+  ASSIGN_OR_RETURN(const std::span<const float> logits, next_logits());
+  const Sampled sampled = sampler_->sample(logits, history_, timings_.token_ids.size());
   if (sampled.id < 0)
     return Status(ErrorCode::invalid_argument, "no token can follow: the biases ban every one");
   return accept(sampled);
+}
+
+// Guesses for after history_, as many as the step, the context and the answer's length have room for.
+std::vector<int32_t> Session::draft() {
+  const auto n = static_cast<int64_t>(history_.size());
+  int64_t most = std::min({options_.draft_tokens, model_.backend->few_tokens() - 1,
+                           model_.extents.max_outputs - 1, model_.extents.n_ctx - n});
+  if (options_.max_tokens > 0)
+    most = std::min(most, options_.max_tokens - static_cast<int64_t>(timings_.token_ids.size()) - 1);
+  if (most <= 0) return {};
+  std::vector<int32_t> guesses = lookup_draft(history_, static_cast<size_t>(most));
+  if (!gain_.worth(guesses.size())) guesses.clear();
+  return guesses;
+}
+
+Result<std::span<const float>> Session::next_logits() {
+  const size_t last = history_.size() - 1;
+  if (kv_tokens_.size() > last && kv_tokens_[last] == history_[last]) {
+    if (last > logits_from_) ++timings_.accepted_tokens;
+    return model_.backend->logits(static_cast<int64_t>(last - logits_from_));
+  }
+  if (n_drafted_ > 0) gain_.checked(n_drafted_, last - logits_from_ - 1);
+  kv_tokens_.resize(last);
+  std::vector<int32_t> tokens = draft();
+  n_drafted_ = tokens.size();
+  tokens.insert(tokens.begin(), history_.back());
+  std::vector<int32_t> rows(tokens.size());
+  std::iota(rows.begin(), rows.end(), 0);
+  const Clock::time_point start = Clock::now();
+  RETURN_IF_ERROR(model_.backend->run({tokens, static_cast<int64_t>(last), rows, true}));
+  n_drafted_ > 0 ? gain_.drafted(ms_since(start)) : gain_.plain(ms_since(start));
+  kv_tokens_.insert(kv_tokens_.end(), tokens.begin(), tokens.end());
+  logits_from_ = last;
+  timings_.drafted_tokens += static_cast<int64_t>(n_drafted_);
+  return model_.backend->logits(0);
 }
 
 // Ends the generation: what was held back comes out, unless a stop text ended it.

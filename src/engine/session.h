@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "engine/draft.h"
 #include "engine/model.h"
 #include "engine/stop_strings.h"
 #include "sample/sampler.h"
@@ -24,6 +25,7 @@ struct GenerateOptions {
   std::vector<std::string> stop;  // generation ends before any of these texts
   bool ignore_end = false;        // do not stop at end-of-turn tokens
   bool cache_prompt = true;       // reuse the KV cache for a common prefix
+  int64_t draft_tokens = 3;       // tokens guessed ahead (draft.h) at most; 0: none
 };
 
 enum class FinishReason { none, stop, length };
@@ -39,8 +41,9 @@ struct StepResult {
 
 struct Timings {
   int64_t prompt_tokens = 0, cached_tokens = 0;
-  double prefill_ms = 0.0, decode_ms = 0.0;  // decode: everything after the prompt was read
-  std::vector<int32_t> token_ids;            // generated, without the end-of-turn token
+  double prefill_ms = 0.0, decode_ms = 0.0;         // decode: everything after the prompt was read
+  int64_t drafted_tokens = 0, accepted_tokens = 0;  // guessed ahead, and of these right
+  std::vector<int32_t> token_ids;                   // generated, without the end-of-turn token
 };
 
 class Session {
@@ -48,8 +51,8 @@ class Session {
   // The model must outlive the session.
   explicit Session(Model& model) : model_(model) {}
 
-  // Starts a generation; ends one that runs. Errors: invalid_argument, context_full; the KV cache stays as it
-  // was.
+  // Starts a generation; ends one that runs. Errors: invalid_argument, context_full, no_generation (an
+  // embedding model); the KV cache stays as it was.
   Status begin(GenerateOptions options);
   // One chunk of the prompt, or one token. After the last token (finish set) every step is `done`.
   Result<StepResult> step();
@@ -59,6 +62,9 @@ class Session {
   Status check(const GenerateOptions& options) const;
   Result<StepResult> prefill();
   Result<StepResult> decode();
+  // The logits of what follows history_, computed now or in the step before as a draft that was right.
+  Result<std::span<const float>> next_logits();
+  std::vector<int32_t> draft();
   StepResult accept(Sampled sampled);
   FinishReason finish_now(StepResult& result, FinishReason reason);
 
@@ -67,6 +73,11 @@ class Session {
   GenerateOptions options_;
   std::unique_ptr<Sampler> sampler_;
   std::vector<int32_t> history_;  // prompt and generated tokens
+  // The last run computed logits for kv_tokens_ from this position on; the tokens behind the first of them
+  // were guessed and count only as far as history_ comes to agree.
+  size_t logits_from_ = 0;
+  size_t n_drafted_ = 0;
+  DraftGain gain_;
   Utf8Stream utf8_;
   StopStrings stops_;
   Timings timings_;

@@ -183,6 +183,17 @@ KvLayer kv_layer_at(void* memory, const KvShape& shape) {
   return kv;
 }
 
+void kv_clear(const KvLayer& kv, int64_t begin, int64_t end) {
+  const auto n = static_cast<size_t>(end - begin);
+  for (int64_t head = 0; head < kv.n_head_kv; ++head) {
+    std::memset(key_tile(kv, head, begin), 0, n * static_cast<size_t>(kv.head_dim) * sizeof(int16_t));
+    for (int64_t tile = 0; tile < kv.head_dim_v / kLanes; ++tile)
+      std::memset(value_tile(kv, head, tile, begin), 0, n * kLanes * sizeof(int16_t));
+    std::memset(kv.key_scales + head * kv.n_ctx + begin, 0, n * sizeof(float));
+    std::memset(kv.value_scales + head * kv.n_ctx + begin, 0, n * sizeof(float));
+  }
+}
+
 NUTSHELL_NOINLINE void kv_store(const KvLayer& kv, int64_t head, int64_t position, const float* key,
                                 const float* value) {
   const int64_t hd = kv.head_dim, hd_v = kv.head_dim_v, at = head * kv.n_ctx + position;

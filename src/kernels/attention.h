@@ -60,6 +60,9 @@ struct KvShape {
 // Preconditions: the products fit 64 bits (check_graph bounds them).
 KvBytes kv_bytes(const KvShape& shape);
 KvLayer kv_layer_at(void* memory, const KvShape& shape);
+// Zeroes positions [begin, end), multiples of 16: what is read beyond the last position of a tile must be
+// numbers. Memory that no step has come to is never touched, so that it costs nothing.
+void kv_clear(const KvLayer& kv, int64_t begin, int64_t end);
 
 // Stores one head's key (head_dim values) and value (head_dim_v values) at a position. Values that are not
 // finite become finite ones; no input is undefined behaviour.

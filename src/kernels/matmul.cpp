@@ -87,10 +87,7 @@ NUTSHELL_INLINE void unpack_scales(const uint8_t* super, const uint8_t* slice, i
                                    float* d_out, float* m_out) {
   const V d = wasm_f32x4_mul(load_f16_raw(super + 8 * g, mask), up);
   const V zero = splat_f32(-static_cast<float>(P::kZero));
-  const auto bytes = [](const uint8_t* p) {
-    return wasm_f32x4_convert_i32x4(
-        wasm_u32x4_extend_low_u16x8(wasm_u16x8_extend_low_u8x16(wasm_v128_load32_zero(p))));
-  };
+  const auto bytes = [](const uint8_t* p) { return wasm_f32x4_convert_i32x4(load_u8x4(p)); };
   if constexpr (P::kKind == ScaleKind::k_16) {
     const V pairs = wasm_i16x8_load8x8(slice + 8 * g);
     const V d0 = wasm_f32x4_mul(d, wasm_f32x4_convert_i32x4(wasm_i32x4_shr(wasm_i32x4_shl(pairs, 16), 16)));

@@ -9,20 +9,6 @@
 namespace nutshell {
 namespace {
 
-// Fused in the relaxed forms only, so that strict results are the same in every build.
-template <Dot kDot>
-NUTSHELL_INLINE V multiply_add(V a, V b, V c) {
-#if NUTSHELL_RELAXED
-  if constexpr (kDot != Dot::strict) return relaxed_madd(a, b, c);
-#endif
-  return wasm_f32x4_add(wasm_f32x4_mul(a, b), c);
-}
-
-// Four u8 / i8 as f32 or i32 lanes.
-NUTSHELL_INLINE V load_u8x4(const uint8_t* p) {
-  return wasm_u32x4_extend_low_u16x8(wasm_u16x8_extend_low_u8x16(wasm_v128_load32_zero(p)));
-}
-
 // Formats with one f16 scale (and minimum) per slice.
 template <typename P, Dot kDot>
 NUTSHELL_INLINE void superrow_simple(const uint8_t* p, int64_t n_super, const ActRow& x, V (&acc)[kGroups]) {

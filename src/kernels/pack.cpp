@@ -1,12 +1,15 @@
 // A row's slice of 32 codes travels as kWords 32-bit words (packed.h). split() makes them of the file's
-// block, join() is its inverse; the scatter to rows is the same for all formats.
+// block, join() is its inverse. Four rows are packed at once: their words are transposed in registers.
+// Loading a model is mostly this.
 #include "kernels/pack.h"
 
+#include <algorithm>
 #include <bit>
 #include <cmath>
 #include <cstring>
 
 #include "base/bytes.h"
+#include "kernels/simd.h"
 #include "quant/trellis.h"
 
 namespace nutshell {
@@ -18,14 +21,20 @@ constexpr uint32_t kLow = 0x0f0f0f0fu;
 uint32_t get32(const uint8_t* p) { return load_le<uint32_t>(p); }
 void put32(uint8_t* p, uint32_t v) { std::memcpy(p, &v, 4); }
 
+// Words 0..3, the vector, and what more a format has.
+struct Split {
+  V first;
+  uint32_t rest[4];
+};
+
 // Q4_0, Q4_1, Q5_0: the file's bytes are the nibble words already.
 template <typename B>
-void split(const B& block, int, Words w) requires(sizeof(B::qs) == 16) {
-  for (int j = 0; j < 4; ++j) w[j] = get32(block.qs + 4 * j);
+NUTSHELL_INLINE void split(const B& block, int, Split& w) requires(sizeof(B::qs) == 16) {
+  w.first = load(block.qs);
   if constexpr (requires { block.qh; }) {  // bit k = 4c+i of qh -> bit c of byte i
     const uint32_t qh = get32(block.qh);
-    w[4] = 0;
-    for (int k = 0; k < 32; ++k) w[4] |= (qh >> k & 1u) << (k % 4 * 8 + k / 4);
+    w.rest[0] = 0;
+    for (int k = 0; k < 32; ++k) w.rest[0] |= (qh >> k & 1u) << (k % 4 * 8 + k / 4);
   }
 }
 template <typename B>
@@ -38,19 +47,27 @@ void join(B& block, int, const Words w) requires(sizeof(B::qs) == 16) {
   }
 }
 
-void split(const Q8_0::Block& block, int, Words w) { std::memcpy(w, block.qs, 32); }
+NUTSHELL_INLINE void split(const Q8_0::Block& block, int, Split& w) {
+  w.first = load(block.qs);
+  std::memcpy(w.rest, block.qs + 16, 16);
+}
 void join(Q8_0::Block& block, int, const Words w) { std::memcpy(block.qs, w, 32); }
+
+// Low (which 0) or high nibbles of two vectors, the second's moved up.
+NUTSHELL_INLINE V nibbles(V low, V high, int which) {
+  const V mask = wasm_i8x16_splat(15);
+  if (which == 0) return wasm_v128_or(wasm_v128_and(low, mask), wasm_i16x8_shl(wasm_v128_and(high, mask), 4));
+  return wasm_v128_or(wasm_v128_and(wasm_u16x8_shr(low, 4), mask), wasm_v128_andnot(high, mask));
+}
 
 // Q4_K, Q5_K: slice b = sub-block b: nibble b % 2 of qs[32 (b / 2) ..]; Q5_K: bit b of qh[0..31].
 template <typename B>
-void split(const B& block, int b, Words w) requires(sizeof(B::qs) == 128) {
+NUTSHELL_INLINE void split(const B& block, int b, Split& w) requires(sizeof(B::qs) == 128) {
   const uint8_t* qs = block.qs + b / 2 * 32;
-  const int shift = b % 2 * 4;
-  for (int j = 0; j < 4; ++j)
-    w[j] = (get32(qs + 4 * j) >> shift & kLow) | (get32(qs + 16 + 4 * j) >> shift & kLow) << 4;
+  w.first = nibbles(load(qs), load(qs + 16), b % 2);
   if constexpr (requires { block.qh; }) {
-    w[4] = 0;
-    for (int c = 0; c < 8; ++c) w[4] |= (get32(block.qh + 4 * c) >> b & 0x01010101u) << c;
+    w.rest[0] = 0;
+    for (int c = 0; c < 8; ++c) w.rest[0] |= (get32(block.qh + 4 * c) >> b & 0x01010101u) << c;
   }
 }
 template <typename B>
@@ -71,15 +88,15 @@ void join(B& block, int b, const Words w) requires(sizeof(B::qs) == 128) {
 
 // Q6_K: slice b: low nibbles = nibble (b / 2) % 2 of ql[64 (b / 4) + 32 (b % 2) ..], upper bits =
 // qh[32 (b / 4) ..] >> 2 (b % 4).
-void split(const Q6_K::Block& block, int b, Words w) {
+NUTSHELL_INLINE void split(const Q6_K::Block& block, int b, Split& w) {
   const uint8_t* ql = block.ql + b / 4 * 64 + b % 2 * 32;
   const uint8_t* qh = block.qh + b / 4 * 32;
-  const int shift = b / 2 % 2 * 4, high = b % 4 * 2;
-  w[4] = w[5] = 0;
+  const int high = b % 4 * 2;
+  w.first = nibbles(load(ql), load(ql + 16), b / 2 % 2);
+  w.rest[0] = w.rest[1] = 0;
   for (int j = 0; j < 4; ++j) {
-    w[j] = (get32(ql + 4 * j) >> shift & kLow) | (get32(ql + 16 + 4 * j) >> shift & kLow) << 4;
-    w[4] |= (get32(qh + 4 * j) >> high & 0x03030303u) << 2 * j;
-    w[5] |= (get32(qh + 16 + 4 * j) >> high & 0x03030303u) << 2 * j;
+    w.rest[0] |= (get32(qh + 4 * j) >> high & 0x03030303u) << 2 * j;
+    w.rest[1] |= (get32(qh + 16 + 4 * j) >> high & 0x03030303u) << 2 * j;
   }
 }
 void join(Q6_K::Block& block, int b, const Words w) {
@@ -139,6 +156,21 @@ void put_k_scales(B& block, int b, int r, const uint8_t* scales) {
 
 bool finite_f16(uint16_t h) { return (h & 0x7c00) != 0x7c00; }
 uint16_t scale_f16(uint16_t h, float by) { return f32_to_f16(f16_to_f32(h) * by); }
+// h * 2^shift, shift >= 0, which fits.
+uint16_t shift_f16(uint16_t h, int shift) {
+  if ((h & 0x7c00) != 0) return static_cast<uint16_t>(h + (shift << 10));
+  return (h & 0x3ff) == 0 ? h : scale_f16(h, std::ldexp(1.0f, shift));
+}
+
+// Stores four vectors as columns: out + 64 w gets word w of each.
+NUTSHELL_INLINE void store_transposed(const V (&v)[4], uint8_t* out) {
+  const V a = wasm_i32x4_shuffle(v[0], v[1], 0, 4, 1, 5), b = wasm_i32x4_shuffle(v[0], v[1], 2, 6, 3, 7);
+  const V c = wasm_i32x4_shuffle(v[2], v[3], 0, 4, 1, 5), d = wasm_i32x4_shuffle(v[2], v[3], 2, 6, 3, 7);
+  wasm_v128_store(out, wasm_i64x2_shuffle(a, c, 0, 2));
+  wasm_v128_store(out + 64, wasm_i64x2_shuffle(a, c, 1, 3));
+  wasm_v128_store(out + 128, wasm_i64x2_shuffle(b, d, 0, 2));
+  wasm_v128_store(out + 192, wasm_i64x2_shuffle(b, d, 1, 3));
+}
 
 // Largest f16 magnitude (as bits, which order like magnitudes) among the scales; 0x7c00 or more: not finite.
 template <typename F>
@@ -153,37 +185,58 @@ uint16_t largest_f16(const uint8_t* rows, int64_t n_blocks) {
   return largest;
 }
 
+// Rows 4 g .. of super-block `super`; rows that are missing are zero already.
+template <DType D>
+void pack_group(const uint8_t* rows, int64_t row_bytes, int n, int g, int shift, uint8_t* super) {
+  using P = Packed<D>;
+  typename Format<D>::Block blocks[4];
+  for (int i = 0; i < n; ++i) {
+    std::memcpy(&blocks[i], rows + i * row_bytes, sizeof(blocks[i]));
+    const int r = 4 * g + i;
+    const uint16_t d = shift_f16(blocks[i].d, shift);
+    std::memcpy(super + 2 * r, &d, 2);
+    if (const auto* second = second_f16(blocks[i])) {
+      const uint16_t m = shift_f16(*second, shift);
+      std::memcpy(super + 32 + 2 * r, &m, 2);
+    }
+  }
+  for (int b = 0; b < P::kBlocksPerSuper; ++b) {
+    uint8_t* slice = super + P::kHeadBytes + b * P::kSliceBytes;
+    uint8_t* codes = slice + P::kScaleBytes;
+    V first[4];
+    for (int i = 0; i < 4; ++i) {
+      if (i >= n) {
+        first[i] = wasm_i32x4_splat(0);
+        continue;
+      }
+      const int r = 4 * g + i;
+      get_k_scales(blocks[i], b, r, slice);
+      Split words;
+      split(blocks[i], b, words);
+      first[i] = words.first;
+      for (int w = 4; w < P::kWords; ++w) put32(codes + 64 * w + 4 * r, words.rest[w - 4]);
+    }
+    store_transposed(first, codes + 16 * g);
+  }
+}
+
 template <DType D>
 Status pack_rows(const uint8_t* rows, int n_rows, int64_t n_cols, uint8_t* out) {
   using P = Packed<D>;
-  using Block = typename Format<D>::Block;
-  const int64_t n_super = n_cols / P::kSuperColumns;
+  const int64_t n_super = n_cols / P::kSuperColumns,
+                row_bytes = n_super * static_cast<int64_t>(sizeof(typename Format<D>::Block));
   const uint16_t largest = largest_f16<Format<D>>(rows, n_super * n_rows);
   if (!finite_f16(largest)) return {ErrorCode::corrupt_file, "a weight's scale is infinite or not a number"};
   const int shift = largest == 0 ? 0 : 15 - std::ilogb(f16_to_f32(largest));
-  const float up = std::ldexp(1.0f, shift), factor = std::ldexp(1.0f, kPostShift - shift);
-  std::memset(out, 0, static_cast<size_t>(P::superrow_bytes(n_cols)));
+  const float factor = std::ldexp(1.0f, kPostShift - shift);
+  if (n_rows < kSuperrow) std::memset(out, 0, static_cast<size_t>(P::superrow_bytes(n_cols)));
+  std::memset(out, 0, kFactorBytes);
   std::memcpy(out, &factor, 4);
-  for (int r = 0; r < n_rows; ++r) {
-    uint8_t* super = out + kFactorBytes;
-    for (int64_t s = 0; s < n_super; ++s, rows += sizeof(Block), super += P::kSuperBytes) {
-      Block block;
-      std::memcpy(&block, rows, sizeof(block));
-      const uint16_t d = scale_f16(block.d, up);
-      std::memcpy(super + 2 * r, &d, 2);
-      if (const auto* second = second_f16(block)) {
-        const uint16_t m = scale_f16(*second, up);
-        std::memcpy(super + 32 + 2 * r, &m, 2);
-      }
-      for (int b = 0; b < P::kBlocksPerSuper; ++b) {
-        uint8_t* slice = super + P::kHeadBytes + b * P::kSliceBytes;
-        get_k_scales(block, b, r, slice);
-        Words words;
-        split(block, b, words);
-        for (int w = 0; w < P::kWords; ++w) put32(slice + P::kScaleBytes + 64 * w + 4 * r, words[w]);
-      }
-    }
-  }
+  for (int64_t s = 0; s < n_super; ++s)
+    for (int g = 0; 4 * g < n_rows; ++g)
+      pack_group<D>(rows + 4 * g * row_bytes + s * static_cast<int64_t>(sizeof(typename Format<D>::Block)),
+                    row_bytes, std::min(4, n_rows - 4 * g), g, shift,
+                    out + kFactorBytes + s * P::kSuperBytes);
   return {};
 }
 

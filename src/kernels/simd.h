@@ -25,8 +25,10 @@
 #define NUTSHELL_NOINLINE __attribute__((noinline))
 #ifdef __clang__
 #define NUTSHELL_UNROLL _Pragma("unroll")
+#define NUTSHELL_NO_UNROLL _Pragma("nounroll")
 #else
 #define NUTSHELL_UNROLL _Pragma("GCC unroll 32")
+#define NUTSHELL_NO_UNROLL _Pragma("GCC unroll 1")
 #endif
 
 #if !defined(__wasm__) || defined(__wasm_relaxed_simd__)
@@ -68,12 +70,9 @@ NUTSHELL_INLINE V splat_f32(float x) { return wasm_f32x4_splat(x); }
 #if NUTSHELL_RELAXED
 #ifdef __wasm__
 NUTSHELL_INLINE V relaxed_dot_pairs(V a, V b) { return wasm_i16x8_relaxed_dot_i8x16_i7x16(a, b); }
-// In two operations on purpose: the one instruction (i32x4.relaxed_dot_i8x16_i7x16_add) gives wrong sums in
-// optimised code of the V8 in node 20 (kernels_test.cpp finds it in the matmul tile), and a wrong sum is
-// worth no speed.
-NUTSHELL_INLINE V relaxed_dot_quads(V a, V b, V c) {
-  return wasm_i32x4_add(c, wasm_i32x4_dot_i16x8(relaxed_dot_pairs(a, b), wasm_i16x8_splat(1)));
-}
+// One instruction on CPUs with VNNI or dotprod. V8 before 12 (node 20) gives wrong sums for it in optimised
+// code: best_dot() compares before it chooses the form (tune.cpp).
+NUTSHELL_INLINE V relaxed_dot_quads(V a, V b, V c) { return wasm_i32x4_relaxed_dot_i8x16_i7x16_add(a, b, c); }
 NUTSHELL_INLINE V relaxed_madd(V a, V b, V c) { return wasm_f32x4_relaxed_madd(a, b, c); }
 NUTSHELL_INLINE V relaxed_nmadd(V a, V b, V c) { return wasm_f32x4_relaxed_nmadd(a, b, c); }
 #else
@@ -108,6 +107,15 @@ NUTSHELL_INLINE V relaxed_nmadd(V a, V b, V c) { return wasm_f32x4_sub(c, wasm_f
 #endif
 #endif
 
+// a * b + c, fused in the relaxed forms only, so that strict results are the same in every build.
+template <Dot kDot>
+NUTSHELL_INLINE V multiply_add(V a, V b, V c) {
+#if NUTSHELL_RELAXED
+  if constexpr (kDot != Dot::strict) return relaxed_madd(a, b, c);
+#endif
+  return wasm_f32x4_add(wasm_f32x4_mul(a, b), c);
+}
+
 // a * b + c and c - a * b, fused where the flavour may.
 NUTSHELL_INLINE V madd(V a, V b, V c) {
 #if NUTSHELL_RELAXED
@@ -122,6 +130,11 @@ NUTSHELL_INLINE V nmadd(V a, V b, V c) {
 #else
   return wasm_f32x4_sub(c, wasm_f32x4_mul(a, b));
 #endif
+}
+
+// Four u8 at p as i32 lanes.
+NUTSHELL_INLINE V load_u8x4(const uint8_t* p) {
+  return wasm_u32x4_extend_low_u16x8(wasm_u16x8_extend_low_u8x16(wasm_v128_load32_zero(p)));
 }
 
 // Four f16 at p as f32 times 2^-112 (exponent not re-biased; the caller folds 2^112 in a later factor).

@@ -11,14 +11,6 @@ namespace {
 
 constexpr int kPair = 2;  // groups at a time
 
-template <Dot kDot>
-NUTSHELL_INLINE V multiply_add(V a, V b, V c) {
-#if NUTSHELL_RELAXED
-  if constexpr (kDot != Dot::strict) return relaxed_madd(a, b, c);
-#endif
-  return wasm_f32x4_add(wasm_f32x4_mul(a, b), c);
-}
-
 // Integer sums of slice b for two groups; p: the first group's first plane.
 template <int K, Dot kDot>
 NUTSHELL_INLINE void slice_sums(const uint8_t* p, const ActRow& x, int64_t b, const TableVectors& tables,

@@ -76,6 +76,37 @@ Status check_complete(const std::vector<Part>& parts, const std::vector<ModelFil
                                        " missing: " + missing + (total > 8 ? ", ..." : "")};
 }
 
+// Some converters write the gate and up matrices of experts as one tensor, gate first in every expert. It is
+// added as the two tensors other files have; false when `fused` is none of this kind.
+bool add_gate_and_up(const TensorEntry& fused, TensorIndex& out) {
+  constexpr std::string_view kFused = "ffn_gate_up_exps";
+  constexpr int64_t kMaxExperts = 4096;
+  const size_t at = fused.name.find(kFused);
+  const bool bias = fused.name.ends_with(".bias");
+  // Extents: [n_in, 2 n_ff, n_expert]; of biases [2 n_ff, n_expert].
+  if (at == std::string::npos || fused.shape.size() != (bias ? 2u : 3u)) return false;
+  const size_t extent = bias ? 0 : 1;
+  const int64_t both = fused.shape[extent], n_expert = fused.shape.back(), n_ff = both / 2;
+  if (both % 2 != 0 || n_expert > kMaxExperts || !fused.dtype ||
+      (bias && info_of(*fused.dtype).block_length != 1))
+    return false;
+  const uint64_t half_bytes = fused.bytes / static_cast<uint64_t>(n_expert) / 2;
+  for (const auto& [part, half] : {std::pair{"ffn_gate_exps", 0u}, std::pair{"ffn_up_exps", 1u}}) {
+    TensorEntry entry = fused;
+    entry.name.replace(at, kFused.size(), part);
+    entry.shape[extent] = n_ff;
+    (bias ? entry.n_cols : entry.n_rows) /= 2;
+    entry.bytes /= 2;
+    entry.pieces.clear();
+    for (int64_t e = 0; e < n_expert; ++e)
+      entry.pieces.push_back({fused.pieces[0].file,
+                              fused.pieces[0].offset + half_bytes * (2 * static_cast<uint64_t>(e) + half),
+                              bias ? 1 : n_ff});
+    out.add(std::move(entry));
+  }
+  return true;
+}
+
 void add_tensors(const GgufFile& file, uint32_t index, TensorIndex& out) {
   for (const GgufTensor& t : file.tensors()) {
     TensorEntry entry;
@@ -87,7 +118,7 @@ void add_tensors(const GgufFile& file, uint32_t index, TensorIndex& out) {
     entry.n_rows = t.dims[1] * t.dims[2] * t.dims[3];
     entry.bytes = t.bytes;
     entry.pieces = {{index, file.data_offset() + t.offset, entry.n_rows}};
-    out.add(std::move(entry));
+    if (!add_gate_and_up(entry, out)) out.add(std::move(entry));
   }
 }
 
@@ -124,7 +155,8 @@ Result<ModelHeader> join_parts(std::vector<GgufFile> headers, const std::vector<
     joined.header_bytes += header.data_offset();
     joined.file_bytes += header.file_bytes();
   }
-  const auto n_tensors = static_cast<int64_t>(joined.tensors.entries().size());
+  int64_t n_tensors = 0;
+  for (const GgufFile& header : headers) n_tensors += static_cast<int64_t>(header.tensors().size());
   if (parts[0].n_tensors >= 0 && parts[0].n_tensors != n_tensors)
     return Status(ErrorCode::corrupt_file, "the parts have " + std::to_string(n_tensors) +
                                                " tensors together, they should have " +

@@ -71,6 +71,8 @@ class GraphBuilder {
   ActId select_outputs(ActId in);
   void logits(ActId out);
 
+  // For what an architecture finds wrong by itself; only the first error is kept.
+  void fail(ErrorCode code, std::string message);
   // The graph, or the first error: missing_tensor, bad_shape, unsupported_format.
   Result<Graph> finish();
 
@@ -84,7 +86,6 @@ class GraphBuilder {
   const ActSpec& act(ActId id) const { return graph_.acts[static_cast<size_t>(id)]; }
   int64_t rows_of(WeightId id) const { return id < 0 ? 0 : graph_.weights[static_cast<size_t>(id)].n_rows; }
   int32_t rotation_of(WeightId id);  // of the weight's input; kNone when it is stored as it is
-  void fail(ErrorCode code, std::string message);
 
   const TensorIndex& tensors_;
   Graph graph_;

@@ -37,9 +37,12 @@ Status read_rope(const HParamReader& r, HParams& p) {
     p.rope.scaling = RopeScaling::linear;
   } else if (type == "yarn") {
     p.rope.scaling = RopeScaling::yarn;
+  } else if (type == "longrope") {
+    p.rope.scaling = RopeScaling::longrope;
   } else {
-    return {ErrorCode::unsupported_architecture,
-            "the RoPE scaling " + quoted(type) + " is not supported; supported: none, linear, yarn"};
+    return {
+        ErrorCode::unsupported_architecture,
+        "the RoPE scaling " + quoted(type) + " is not supported; supported: none, linear, yarn, longrope"};
   }
   return {};
 }

@@ -52,6 +52,8 @@ struct HParams {
   float attn_softcap = 0, final_softcap = 0;
   int64_t n_token_types = 0;
   Pooling pooling = Pooling::none;  // of models that embed texts
+  bool normalize = true;            // then: the vector of a text is made one of length 1
+  int64_t max_text_tokens = 0;      // tokens a text may have, first and last one included; 0: the context
   int64_t n_ctx = 0;                // the context it is loaded for; the loader sets it before build()
 
   MoeParams moe;
@@ -103,6 +105,10 @@ enum class Layers : uint8_t {
 
 // A key of ours, for weights that were not permuted as GGUF's converter does.
 inline constexpr std::string_view kRopeHalvesKey = "nutshell.rope_halves";
+
+// And of embedding models, for what GGUF has no key for.
+inline constexpr std::string_view kNormalizeKey = "nutshell.embedding.normalize",
+                                  kMaxTextTokensKey = "nutshell.embedding.max_tokens";
 
 // Reads the keys all llama-like architectures share, prefixed with the architecture's name.
 // Errors: missing_metadata, corrupt_file, limit_exceeded with the key and its value.

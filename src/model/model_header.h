@@ -14,7 +14,7 @@ namespace nutshell {
 
 // A file as the caller has it; its place in the list is what TensorPiece::file and read requests mean.
 struct ModelFile {
-  std::string name;  // without folders
+  std::string name;  // without folders, but "1_Pooling/config.json" of a module of sentence-transformers
   uint64_t bytes = 0;
 };
 

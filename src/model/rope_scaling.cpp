@@ -15,9 +15,13 @@ double correction_index(const RopeParams& p, double turns) {
 
 // 1: keep the frequency (fast waves), 0: interpolate it (slow waves), a ramp between.
 double yarn_mix(const RopeParams& p, int64_t pair) {
-  const double low = std::max(0.0, std::floor(correction_index(p, p.beta_fast)));
-  const double high =
-      std::min(static_cast<double>(p.n_rot) - 1.0, std::ceil(correction_index(p, p.beta_slow)));
+  double low = correction_index(p, p.beta_fast), high = correction_index(p, p.beta_slow);
+  if (p.whole_pairs) {
+    low = std::floor(low);
+    high = std::ceil(high);
+  }
+  low = std::max(0.0, low);
+  high = std::min(static_cast<double>(p.n_rot) - 1.0, high);
   const double y = (static_cast<double>(pair) - low) / std::max(0.001, high - low);
   return (1.0 - std::clamp(y, 0.0, 1.0)) * p.ext_factor;
 }
@@ -27,7 +31,8 @@ double yarn_mix(const RopeParams& p, int64_t pair) {
 RopeSpec make_rope(const RopeParams& params, std::span<const float> freq_factors) {
   RopeSpec spec;
   spec.n_rot = params.n_rot;
-  const double scale = params.scaling == RopeScaling::none ? 1.0 : 1.0 / params.factor;
+  const bool scaled = params.scaling == RopeScaling::linear || params.scaling == RopeScaling::yarn;
+  const double scale = scaled ? 1.0 / params.factor : 1.0;
   const bool yarn = params.scaling == RopeScaling::yarn && params.ext_factor != 0.0;
   for (int64_t i = 0; i < params.n_rot / 2; ++i) {
     double freq =

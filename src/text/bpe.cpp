@@ -9,56 +9,26 @@
 #include <algorithm>
 #include <unordered_map>
 
-#include "text/literal_trie.h"
 #include "text/merge_table.h"
 #include "text/pretokenize.h"
-#include "text/vocabulary.h"
+#include "text/vocabulary_tokenizer.h"
 
 namespace nutshell {
 namespace {
 
-class BpeTokenizer final : public Tokenizer {
+class BpeTokenizer final : public VocabularyTokenizer {
  public:
   BpeTokenizer(Vocabulary vocabulary, MergeTable merges, PreTokenizer pre)
-      : vocabulary_(std::move(vocabulary)), merges_(std::move(merges)), pre_(std::move(pre)) {
+      : VocabularyTokenizer(std::move(vocabulary), Literals::control_and_user_defined),
+        merges_(std::move(merges)),
+        pre_(std::move(pre)) {
     std::fill(std::begin(byte_id_), std::end(byte_id_), -1);
     for (int32_t id = 0; id < vocabulary_.size(); ++id) {
       const std::string_view bytes = vocabulary_.bytes(id);
-      const TokenType type = vocabulary_.type(id);
-      if (bytes.empty()) continue;
-      if (type == TokenType::control || type == TokenType::user_defined) {
-        literals_.add(bytes, id, type == TokenType::user_defined);
-      } else if (type == TokenType::normal) {
-        if (bytes.size() == 1) byte_id_[static_cast<uint8_t>(bytes[0])] = id;
-        if (pre_.ignore_merges()) whole_.emplace(bytes, id);
-      }
+      if (bytes.empty() || vocabulary_.type(id) != TokenType::normal) continue;
+      if (bytes.size() == 1) byte_id_[static_cast<uint8_t>(bytes[0])] = id;
+      if (pre_.ignore_merges()) whole_.emplace(bytes, id);
     }
-  }
-
-  int32_t n_vocab() const override { return vocabulary_.size(); }
-
-  std::vector<int32_t> encode(std::string_view text, bool parse_special) const override {
-    std::vector<int32_t> out;
-    Work work;
-    for (size_t position = 0; position < text.size();) {
-      const LiteralTrie::Match match = literals_.find(text, position, parse_special);
-      encode_plain(text.substr(position, match.begin - position), out, work);
-      if (match.length > 0) out.push_back(match.id);
-      position = match.begin + match.length;
-    }
-    return out;
-  }
-
-  std::string token_bytes(int32_t id, bool render_special) const override {
-    return vocabulary_.token_bytes(id, render_special);
-  }
-
-  bool is_end(int32_t id) const override { return vocabulary_.is_end(id); }
-  std::span<const int32_t> prefix() const override { return vocabulary_.prefix(); }
-  std::span<const int32_t> suffix() const override { return vocabulary_.suffix(); }
-
-  TokenType type(int32_t id) const override {
-    return vocabulary_.contains(id) ? vocabulary_.type(id) : TokenType::unknown;
   }
 
  private:
@@ -67,8 +37,8 @@ class BpeTokenizer final : public Tokenizer {
     MergeTable::Scratch scratch;
   };
 
-  void encode_plain(std::string_view text, std::vector<int32_t>& out, Work& work) const {
-    if (text.empty()) return;
+  void encode_plain(std::string_view text, std::vector<int32_t>& out) const override {
+    Work work;
     std::string normal;
     if (pre_.nfc()) {
       normal = normalize_nfc(text);
@@ -98,10 +68,8 @@ class BpeTokenizer final : public Tokenizer {
     out.insert(out.end(), work.ids.begin(), work.ids.end());
   }
 
-  const Vocabulary vocabulary_;
   const MergeTable merges_;
   const PreTokenizer pre_;
-  LiteralTrie literals_;
   std::unordered_map<std::string_view, int32_t> whole_;  // bytes of normal tokens (views into vocabulary_)
   int32_t byte_id_[256];
 };

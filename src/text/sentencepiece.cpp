@@ -17,9 +17,8 @@
 #include <string>
 #include <vector>
 
-#include "text/literal_trie.h"
 #include "text/utf8.h"
-#include "text/vocabulary.h"
+#include "text/vocabulary_tokenizer.h"
 
 namespace nutshell {
 namespace {
@@ -57,19 +56,18 @@ std::string bytes_of(std::string_view text, TokenType type) {
   return replace_all(text, kSpace, " ");
 }
 
-class SentencePieceTokenizer final : public Tokenizer {
+class SentencePieceTokenizer final : public VocabularyTokenizer {
  public:
   SentencePieceTokenizer(Vocabulary vocabulary, std::unique_ptr<ModelProto> proto, bool space_prefix)
-      : vocabulary_(std::move(vocabulary)),
+      : VocabularyTokenizer(std::move(vocabulary), Literals::control),  // the library cuts user-defined ones
         proto_(std::move(proto)),
         model_(*proto_),
         space_prefix_(space_prefix) {
     std::fill(std::begin(byte_id_), std::end(byte_id_), -1);
     for (int32_t id = 0; id < vocabulary_.size(); ++id) {
       const std::string_view bytes = vocabulary_.bytes(id);
-      if (bytes.empty()) continue;
-      if (vocabulary_.type(id) == TokenType::control) literals_.add(bytes, id, false);
-      if (vocabulary_.type(id) == TokenType::byte) byte_id_[static_cast<uint8_t>(bytes[0])] = id;
+      if (!bytes.empty() && vocabulary_.type(id) == TokenType::byte)
+        byte_id_[static_cast<uint8_t>(bytes[0])] = id;
     }
   }
 
@@ -80,32 +78,8 @@ class SentencePieceTokenizer final : public Tokenizer {
                : Status(ErrorCode::corrupt_file, "the vocabulary: " + model_.status().ToString());
   }
 
-  int32_t n_vocab() const override { return vocabulary_.size(); }
-
-  std::vector<int32_t> encode(std::string_view text, bool parse_special) const override {
-    std::vector<int32_t> out;
-    for (size_t position = 0; position < text.size();) {
-      const LiteralTrie::Match match = literals_.find(text, position, parse_special);
-      encode_plain(text.substr(position, match.begin - position), out);
-      if (match.length > 0) out.push_back(match.id);
-      position = match.begin + match.length;
-    }
-    return out;
-  }
-
-  std::string token_bytes(int32_t id, bool render_special) const override {
-    return vocabulary_.token_bytes(id, render_special);
-  }
-  bool is_end(int32_t id) const override { return vocabulary_.is_end(id); }
-  TokenType type(int32_t id) const override {
-    return vocabulary_.contains(id) ? vocabulary_.type(id) : TokenType::unknown;
-  }
-  std::span<const int32_t> prefix() const override { return vocabulary_.prefix(); }
-  std::span<const int32_t> suffix() const override { return vocabulary_.suffix(); }
-
  private:
-  void encode_plain(std::string_view text, std::vector<int32_t>& out) const {
-    if (text.empty()) return;
+  void encode_plain(std::string_view text, std::vector<int32_t>& out) const override {
     std::string normal;
     normal.reserve(text.size() + text.size() / 2);
     if (space_prefix_) normal += kSpace;
@@ -143,11 +117,9 @@ class SentencePieceTokenizer final : public Tokenizer {
     if (id >= 0) out.push_back(id);
   }
 
-  const Vocabulary vocabulary_;
   const std::unique_ptr<ModelProto> proto_;  // the library's model points into it
   const sentencepiece::bpe::Model model_;
   const bool space_prefix_;
-  LiteralTrie literals_;
   int32_t byte_id_[256];
 };
 

@@ -10,10 +10,9 @@
 #include <string_view>
 #include <unordered_map>
 
-#include "text/literal_trie.h"
 #include "text/unicode.h"
 #include "text/utf8.h"
-#include "text/vocabulary.h"
+#include "text/vocabulary_tokenizer.h"
 
 namespace nutshell {
 namespace {
@@ -90,49 +89,23 @@ Characters without_accents_and_case(const Characters& text) {
   return out;
 }
 
-class WordPieceTokenizer final : public Tokenizer {
+class WordPieceTokenizer final : public VocabularyTokenizer {
  public:
   WordPieceTokenizer(Vocabulary vocabulary, int32_t unknown, bool lowercase)
-      : vocabulary_(std::move(vocabulary)), unknown_(unknown), lowercase_(lowercase) {
+      : VocabularyTokenizer(std::move(vocabulary), Literals::control_and_user_defined),
+        unknown_(unknown),
+        lowercase_(lowercase) {
     for (int32_t id = 0; id < vocabulary_.size(); ++id) {
       const std::string_view bytes = vocabulary_.bytes(id);
-      const TokenType type = vocabulary_.type(id);
-      if (bytes.empty()) continue;
-      if (type == TokenType::control || type == TokenType::user_defined) {
-        literals_.add(bytes, id, type == TokenType::user_defined);
-      } else if (type == TokenType::normal) {
-        // A token that begins a word has a space before it (see bytes_of).
-        (bytes[0] == ' ' ? starts_ : continues_).emplace(bytes[0] == ' ' ? bytes.substr(1) : bytes, id);
-        longest_ = std::max(longest_, bytes.size());
-      }
+      if (bytes.empty() || vocabulary_.type(id) != TokenType::normal) continue;
+      // A token that begins a word has a space before it (see bytes_of).
+      (bytes[0] == ' ' ? starts_ : continues_).emplace(bytes[0] == ' ' ? bytes.substr(1) : bytes, id);
+      longest_ = std::max(longest_, bytes.size());
     }
   }
-
-  int32_t n_vocab() const override { return vocabulary_.size(); }
-
-  std::vector<int32_t> encode(std::string_view text, bool parse_special) const override {
-    std::vector<int32_t> out;
-    for (size_t position = 0; position < text.size();) {
-      const LiteralTrie::Match match = literals_.find(text, position, parse_special);
-      encode_plain(text.substr(position, match.begin - position), out);
-      if (match.length > 0) out.push_back(match.id);
-      position = match.begin + match.length;
-    }
-    return out;
-  }
-
-  std::string token_bytes(int32_t id, bool render_special) const override {
-    return vocabulary_.token_bytes(id, render_special);
-  }
-  bool is_end(int32_t id) const override { return vocabulary_.is_end(id); }
-  TokenType type(int32_t id) const override {
-    return vocabulary_.contains(id) ? vocabulary_.type(id) : TokenType::unknown;
-  }
-  std::span<const int32_t> prefix() const override { return vocabulary_.prefix(); }
-  std::span<const int32_t> suffix() const override { return vocabulary_.suffix(); }
 
  private:
-  void encode_plain(std::string_view text, std::vector<int32_t>& out) const {
+  void encode_plain(std::string_view text, std::vector<int32_t>& out) const override {
     Characters characters = clean(text);
     if (lowercase_) characters = without_accents_and_case(characters);
     std::string word;
@@ -171,10 +144,8 @@ class WordPieceTokenizer final : public Tokenizer {
     }
   }
 
-  const Vocabulary vocabulary_;
   const int32_t unknown_;
   const bool lowercase_;
-  LiteralTrie literals_;
   std::unordered_map<std::string_view, int32_t> starts_, continues_;  // views into vocabulary_
   size_t longest_ = 0;
 };
@@ -206,20 +177,25 @@ Result<std::unique_ptr<Tokenizer>> make_wordpiece_tokenizer(TokenizerData data) 
       std::make_unique<WordPieceTokenizer>(std::move(vocabulary), data.unknown, data.lowercase));
 }
 
+std::string gguf_word_piece(std::string_view token) {
+  if (token.starts_with("##")) return std::string(token.substr(2));
+  return std::string(kWordStart) + std::string(token);
+}
+
+bool is_bert_control(std::string_view token) {
+  static constexpr std::string_view kControl[] = {"[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"};
+  return std::find(std::begin(kControl), std::end(kControl), token) != std::end(kControl);
+}
+
 TokenizerData wordpiece_data(std::vector<std::string> tokens, bool lowercase) {
-  static constexpr std::string_view kSpecial[] = {"[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"};
   TokenizerData data;
   data.model = "bert";
   data.lowercase = lowercase;
   data.types.reserve(tokens.size());
   for (std::string& token : tokens) {
-    const bool special = std::find(std::begin(kSpecial), std::end(kSpecial), token) != std::end(kSpecial);
-    data.types.push_back(static_cast<int32_t>(special ? TokenType::control : TokenType::normal));
-    if (token.starts_with("##")) {
-      token.erase(0, 2);
-    } else if (!special) {
-      token.insert(0, kWordStart);
-    }
+    const bool control = is_bert_control(token);
+    data.types.push_back(static_cast<int32_t>(control ? TokenType::control : TokenType::normal));
+    if (!control) token = gguf_word_piece(token);
   }
   data.tokens = std::move(tokens);
   return data;

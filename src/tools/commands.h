@@ -22,6 +22,7 @@ using Answer = Result<nlohmann::json>;
 struct GenerateCommand {
   std::string model, prompt;
   int64_t max_tokens = 128;
+  int64_t draft = 3;  // tokens guessed ahead at most
   double temperature = 0.8;
   uint64_t seed = 0;
   int threads = 0;      // 0: all cores
@@ -34,6 +35,14 @@ struct TokenizeCommand {
   bool no_special = false;
 };
 Answer run_tokenize(const TokenizeCommand& command);
+
+struct EmbedCommand {
+  std::string model, text;
+  std::string file;     // a text per line
+  int threads = 0;      // 0: all cores
+  int64_t context = 0;  // 0: the default
+};
+Answer run_embed(const EmbedCommand& command);
 
 struct PerplexityCommand {
   std::string model, file, reference;

@@ -63,51 +63,59 @@ bool is_file(const std::string& path) {
   return ::stat(path.c_str(), &info) == 0 && S_ISREG(info.st_mode);
 }
 
-// The names of the files in a folder, sorted; its subfolders are not looked into.
+// The names of the files in a folder, sorted, and "<sub>/config.json" of its subfolders.
 Result<std::vector<std::string>> list_folder(const std::string& path) {
   DIR* folder = ::opendir(path.c_str());
   if (folder == nullptr)
     return Status(ErrorCode::file_not_found, "cannot open '" + path + "': " + std::strerror(errno));
   std::vector<std::string> names;
-  while (const dirent* entry = ::readdir(folder))
-    if (is_file(path + "/" + entry->d_name)) names.emplace_back(entry->d_name);
+  while (const dirent* entry = ::readdir(folder)) {
+    const std::string name = entry->d_name, inner = name + "/config.json";
+    if (is_file(path + "/" + name)) names.push_back(name);
+    if (name != "." && name != ".." && is_file(path + "/" + inner)) names.push_back(inner);
+  }
   ::closedir(folder);
   std::sort(names.begin(), names.end());
   return names;
 }
 
+// Where a file of a model is, and its name as the loader wants it (ModelFile).
+struct ModelPath {
+  std::string path, name;
+};
+
 // All files of the model a path means: a folder's, all parts of the split file one part of which is named, or
 // the file itself. Parts that are not there are left out; the loader says which.
-Result<std::vector<std::string>> model_paths(const std::string& path) {
+Result<std::vector<ModelPath>> model_paths(const std::string& path) {
   struct stat info {};
-  std::vector<std::string> paths;
+  std::vector<ModelPath> paths;
   if (::stat(path.c_str(), &info) == 0 && S_ISDIR(info.st_mode)) {
     ASSIGN_OR_RETURN(const std::vector<std::string> names, list_folder(path));
     for (const std::string& name : names)
-      if (is_model_file(name)) paths.push_back(path + "/" + name);
+      if (is_model_file(name)) paths.push_back({path + "/" + name, name});
     if (paths.empty()) return Status(ErrorCode::file_not_found, "the folder '" + path + "' holds no model");
     return paths;
   }
   const std::string name = base_name(path), folder = path.substr(0, path.size() - name.size());
   if (const auto part = parse_part_name(name); part && is_file(path)) {
     for (uint32_t number = 1; number <= part->count; ++number)
-      if (const std::string other = folder + part_name(part->stem, number, part->count); is_file(other))
-        paths.push_back(other);
+      if (const std::string other = part_name(part->stem, number, part->count); is_file(folder + other))
+        paths.push_back({folder + other, other});
     return paths;
   }
-  return std::vector<std::string>{path};
+  return std::vector<ModelPath>{{path, name}};
 }
 
 // The files of a model, open for reading.
 class OpenModel {
  public:
   static Result<OpenModel> open(const std::string& path) {
-    ASSIGN_OR_RETURN(const std::vector<std::string> paths, model_paths(path));
+    ASSIGN_OR_RETURN(const std::vector<ModelPath> paths, model_paths(path));
     OpenModel model;
-    for (const std::string& each : paths) {
-      auto file = std::make_unique<File>(each);
-      ASSIGN_OR_RETURN(const uint64_t bytes, file->size(each));
-      model.files_.push_back({base_name(each), bytes});
+    for (const ModelPath& each : paths) {
+      auto file = std::make_unique<File>(each.path);
+      ASSIGN_OR_RETURN(const uint64_t bytes, file->size(each.path));
+      model.files_.push_back({each.name, bytes});
       model.open_.push_back(std::move(file));
     }
     return model;

@@ -23,6 +23,7 @@ double per_second(int64_t count, double ms) { return ms > 0 ? static_cast<double
 
 Answer run_generate(const GenerateCommand& command) {
   ThreadPool pool(command.threads > 0 ? command.threads : default_threads());
+  pool.fit();
   LoadOptions load;
   load.context_size = command.context;
   ASSIGN_OR_RETURN(const std::unique_ptr<Model> model, load_model_file(command.model, pool, load));
@@ -32,6 +33,7 @@ Answer run_generate(const GenerateCommand& command) {
   if (model->special.add_bos && (options.prompt.empty() || options.prompt[0] != model->special.bos))
     options.prompt.insert(options.prompt.begin(), model->special.bos);
   options.max_tokens = command.max_tokens;
+  options.draft_tokens = command.draft;
   options.sampler.temperature = command.temperature;
   options.sampler.seed = command.seed;
   const std::vector<int32_t> prompt = options.prompt;
@@ -55,6 +57,8 @@ Answer run_generate(const GenerateCommand& command) {
       {"finish_reason", finish == FinishReason::stop ? "stop" : "length"},
       {"prefill_tokens_per_second", per_second(t.prompt_tokens - t.cached_tokens, t.prefill_ms)},
       {"decode_tokens_per_second", per_second(decode_steps, t.decode_ms)},
+      {"drafted_tokens", t.drafted_tokens},
+      {"accepted_tokens", t.accepted_tokens},
       {"peak_memory_bytes", peak_memory_bytes()}};
 }
 

@@ -43,6 +43,8 @@ void add_generate(CLI::App& app, Main& m, GenerateCommand& c) {
   sub->add_option("MODEL", c.model, kModelHelp)->required();
   sub->add_option("--prompt", c.prompt, "Text to continue; special tokens in it are recognised")->required();
   sub->add_option("--max-tokens", c.max_tokens, "Tokens to generate at most")->check(CLI::Range(0, 1 << 24));
+  sub->add_option("--draft", c.draft, "Tokens to guess ahead at most; the text stays the same")
+      ->check(CLI::Range(0, 16));
   sub->add_option("--temperature", c.temperature, "0 is greedy")->check(CLI::Range(0.0, 10.0));
   sub->add_option("--seed", c.seed, "Seed of the random numbers")->check(CLI::NonNegativeNumber);
   sub->add_option("--threads", c.threads, "Threads; 0: all cores")->check(CLI::Range(0, 256));
@@ -71,6 +73,29 @@ void add_tokenize(CLI::App& app, Main& m, TokenizeCommand& c) {
     if (text->count() + file->count() == 0) throw CLI::RequiredError("--text or --file");
     m.run = [&c] { return run_tokenize(c); };
     m.print = [](const json& a) { std::cout << dump(a["tokens"]) << std::endl; };
+  });
+}
+
+void add_embed(CLI::App& app, Main& m, EmbedCommand& c) {
+  CLI::App* sub = app.add_subcommand("embed", "The vectors of texts, by an embedding model");
+  sub->add_option("MODEL", c.model, kModelHelp)->required();
+  CLI::Option* text = sub->add_option("--text", c.text, "The text");
+  CLI::Option* file = sub->add_option("--file", c.file, "A file with a text per line")->excludes(text);
+  sub->add_option("--threads", c.threads, "Threads; 0: all cores")->check(CLI::Range(0, 256));
+  sub->add_option("--context", c.context, "Tokens a text may have, longer ones are cut; 0: as the model says")
+      ->check(CLI::Range(0, 1 << 24));
+  sub->callback([&, text, file] {
+    if (text->count() + file->count() == 0) throw CLI::RequiredError("--text or --file");
+    m.run = [&c] { return run_embed(c); };
+    m.print = [](const json& a) {
+      for (const json& vector : a["embeddings"]) std::cout << dump(vector) << "\n";
+      std::cout << std::flush;
+      for (size_t i = 0; i < a["truncated"].size(); ++i)
+        if (a["truncated"][i].get<bool>())
+          std::fprintf(stderr,
+                       "text %zu is longer than the model reads: its first %lld tokens were embedded\n",
+                       i + 1, static_cast<long long>(a["tokens"][i].get<int64_t>()));
+    };
   });
 }
 
@@ -170,6 +195,7 @@ int main(int argc, char** argv) {
   Main m;
   GenerateCommand generate;
   TokenizeCommand tokenize;
+  EmbedCommand embed;
   PerplexityCommand perplexity;
   CompressCommand compress;
   QuantizeCommand quantize;
@@ -177,6 +203,7 @@ int main(int argc, char** argv) {
   app.add_flag("--json", m.as_json, "One JSON object on stdout");
   add_generate(app, m, generate);
   add_tokenize(app, m, tokenize);
+  add_embed(app, m, embed);
   add_perplexity(app, m, perplexity);
   add_compress(app, m, compress);
   add_quantize(app, m, quantize);

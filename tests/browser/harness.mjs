@@ -11,12 +11,14 @@ import { fileURLToPath } from 'node:url';
 import { chromium } from 'playwright-core';
 import { createAppServer } from '../../scripts/serve.mjs';
 
-const kRoot = fileURLToPath(new URL('../../', import.meta.url));
+export const kRoot = fileURLToPath(new URL('../../', import.meta.url));
 const kDist = path.join(kRoot, 'web/dist');
 const kChromium = '/usr/bin/chromium';
 const kFlags = ['--no-sandbox', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync'];
 
 export const kModel = process.env.NUTSHELL_MODEL_SMOLLM2 ?? '';
+/** Folder of all-MiniLM-L6-v2. */
+export const kMiniLm = process.env.NUTSHELL_MODEL_MINILM ?? '';
 export const kModelName = path.basename(kModel);
 // SmolLM2-135M-Instruct Q4_1, the file that scripts/model smollm2 fetches; the page checks it while it downloads.
 const kModelHash = 'b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53';
@@ -44,6 +46,7 @@ export async function until(probe, what, timeoutMs = 10_000) {
 /** Throws with the command that helps if something the stories need is missing. */
 export function checkNeeds() {
   check(kModel && existsSync(kModel), 'NUTSHELL_MODEL_SMOLLM2 must name the SmolLM2 file (scripts/model smollm2 prints its path)');
+  check(kMiniLm && existsSync(kMiniLm), 'NUTSHELL_MODEL_MINILM must name the folder of MiniLM (scripts/model minilm prints its path)');
   check(existsSync(path.join(kDist, 'index.html')), 'web/dist is missing: run scripts/build first');
   check(existsSync(kChromium), `${kChromium} is missing: install the package chromium`);
 }
@@ -65,25 +68,34 @@ export class Server {
   /** Requests so far: {url, range}. */
   log = [];
 
-  constructor(root, port, isolation) {
+  constructor(root, port, isolation, more) {
     this.root = root;
+    this.more = more;
     this.port = port;
     this.isolation = isolation;
     this.origin = `http://127.0.0.1:${port}`;
   }
 
-  static async start(folder, isolation) {
+  /** `models`: further ones to serve, as scripts/serve.mjs lists them; `data` stands for a file with these bytes. */
+  static async start(folder, isolation, models = []) {
     const root = path.join(folder, 'root');
     await cp(kDist, root, { recursive: true });
     await mkdir(path.join(root, 'files'));
-    const server = new Server(root, await freePort(), isolation);
+    const more = [];
+    for (const { data, ...model } of models) {
+      const file = model.path ?? path.join(folder, model.name);
+      if (data) await writeFile(file, data);
+      check(model.name && existsSync(file), `${model.name || 'a large model'} is missing: scripts/test --full says where it is`);
+      more.push({ ...model, path: file, bytes: (await stat(file)).size });
+    }
+    const server = new Server(root, await freePort(), isolation, more);
     await server.start();
     return server;
   }
 
   async start() {
     const { size } = await stat(kModel);
-    const models = [{ name: kModelName, path: kModel, bytes: size, sha256: kModelHash, default: true }];
+    const models = [{ name: kModelName, path: kModel, bytes: size, sha256: kModelHash, default: true }, ...this.more];
     this.#server = await createAppServer({ root: this.root, isolation: this.isolation, models });
     this.#server.on('request', ({ url, headers }) => this.log.push({ url, range: headers.range ?? '' }));
     await new Promise((resolve, reject) => this.#server.once('error', reject).listen(this.port, '127.0.0.1', resolve));
@@ -117,7 +129,7 @@ export async function inWorld(options, work) {
   const folder = await mkdtemp(path.join(os.tmpdir(), 'nutshell-story-'));
   const closers = [() => rm(folder, { recursive: true, force: true })];
   try {
-    const server = await Server.start(folder, options.isolation !== false);
+    const server = await Server.start(folder, options.isolation !== false, options.models);
     closers.unshift(() => server.stop());
     const profile = path.join(folder, 'profile');
     if (options.denyStorage) await denyStorage(profile);
@@ -125,7 +137,7 @@ export async function inWorld(options, work) {
     closers.unshift(() => context.close());
     context.setDefaultTimeout(15_000);
     const broken = watchRules(context, server);
-    const note = await work({ context, server, folder, page: context.pages()[0] ?? (await context.newPage()) });
+    const note = await work({ context, server, folder, profile, page: context.pages()[0] ?? (await context.newPage()) });
     await Promise.all(context.pages().map((page) => page.evaluate(() => 0).catch(() => 0))); // let late reports arrive
     equal(broken, [], 'rules broken');
     return note;

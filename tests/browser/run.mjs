@@ -8,18 +8,24 @@ import { stories as load } from './stories/load.mjs';
 import { stories as offline } from './stories/offline.mjs';
 import { stories as broken } from './stories/broken.mjs';
 import { stories as memory } from './stories/memory.mjs';
+import { stories as embed } from './stories/embed.mjs';
 import { stories as bench } from './stories/bench.mjs';
+import { stories as sources } from './stories/sources.mjs';
+import { stories as thinking } from './stories/thinking.mjs';
+import { stories as picker } from './stories/picker.mjs';
+import { stories as models } from './stories/models.mjs';
 
-const kStoryMs = 150_000;
+const kStoryMs = 150_000; // where a story names no limit of its own
 
 const words = process.argv.slice(2).map((word) => word.toLowerCase());
-const all = [...chat, ...load, ...offline, ...broken, ...memory, ...bench];
+const full = process.env.NUTSHELL_FULL !== undefined; // scripts/test --full
+const all = [...chat, ...load, ...sources, ...thinking, ...picker, ...offline, ...broken, ...memory, ...embed, ...bench, ...(full ? models : [])];
 const chosen = all.filter(({ name }) => words.length === 0 || words.some((word) => name.toLowerCase().includes(word)));
 
-async function run({ options = {}, work }) {
+async function run({ options = {}, ms = kStoryMs, work }) {
   let timer;
   const late = new Promise((_, reject) => {
-    timer = setTimeout(() => reject(new Error(`not done within ${kStoryMs / 1000} s`)), kStoryMs);
+    timer = setTimeout(() => reject(new Error(`not done within ${ms / 1000} s`)), ms);
   });
   const story = inWorld(options, (world) => Promise.race([late, work({ ...world, app: new App(world.page, world.server) })]));
   try {

@@ -3,18 +3,15 @@
 // the same function over all broken files and mutations of them (tests/unit/model/gguf_fuzz_test.cpp).
 #include <cmath>
 #include <cstdint>
-#include <cstdlib>
 
 #include "base/rng.h"
+#include "fuzz/require.h"
 #include "model/gguf.h"
 
 namespace {
 
 using namespace nutshell;
-
-void require(bool holds) {
-  if (!holds) std::abort();
-}
+using fuzz::require;
 
 // Reads everything a value has by every getter; sums, so that nothing is optimised away.
 uint64_t read_value(const GgufFile& file, const GgufFile::Entry& entry) {

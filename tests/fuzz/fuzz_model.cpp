@@ -2,18 +2,14 @@
 // two steps. Any bytes are refused with a typed error or give a model that runs; nothing takes more memory
 // than allowed. Built by libFuzzer with the preset "fuzz"; the unit tests run the same function over damaged
 // copies of a tiny model (tests/unit/engine/model_fuzz_test.cpp).
-#include <cstdlib>
 #include <cstring>
 #include <vector>
 
 #include "engine/inspect.h"
 #include "engine/loader.h"
+#include "fuzz/require.h"
 
 namespace nutshell::fuzz {
-
-inline void require_model(bool holds) {
-  if (!holds) std::abort();
-}
 
 // Pushes the bytes in as the worker does.
 inline Result<std::unique_ptr<Model>> load_model(ThreadPool& pool, std::span<const uint8_t> bytes) {
@@ -25,8 +21,8 @@ inline Result<std::unique_ptr<Model>> load_model(ThreadPool& pool, std::span<con
   for (;;) {
     ASSIGN_OR_RETURN(const std::optional<ReadRequest> request, loader.next());
     if (!request) return loader.take();
-    require_model(request->offset <= bytes.size() && request->length <= bytes.size() - request->offset);
-    require_model(request->length > 0);
+    require(request->offset <= bytes.size() && request->length <= bytes.size() - request->offset);
+    require(request->length > 0);
     std::memcpy(request->target, bytes.data() + request->offset, request->length);
     RETURN_IF_ERROR(loader.commit());
   }
@@ -36,20 +32,20 @@ inline Result<std::unique_ptr<Model>> load_model(ThreadPool& pool, std::span<con
 inline bool run_model(std::span<const uint8_t> bytes) {
   ThreadPool pool(1);
   if (auto header = parse_gguf(bytes, bytes.size()); header.ok() && header->has_value())
-    require_model(inspect(header_of(std::move(**header)))["problems"].is_array());
+    require(inspect(header_of(std::move(**header)))["problems"].is_array());
   const auto loaded = load_model(pool, bytes);
   if (!loaded.ok()) {
-    require_model(!loaded.status().message().empty() && loaded.status().code() != ErrorCode::internal);
+    require(!loaded.status().message().empty() && loaded.status().code() != ErrorCode::internal);
     return false;
   }
   Model& model = **loaded;
   const int32_t last = static_cast<int32_t>(model.hparams.n_vocab) - 1;
-  require_model(model.tokenizer->n_vocab() == model.hparams.n_vocab);
+  require(model.tokenizer->n_vocab() == model.hparams.n_vocab);
   const std::vector<int32_t> tokens = {0, last, last / 2};
   const std::vector<int32_t> rows = {2}, first = {0};
-  require_model(model.backend->run({tokens, 0, rows}).ok());
-  require_model(model.backend->run({std::span(tokens).first(1), 3, first}).ok());
-  require_model(static_cast<int64_t>(model.backend->logits(0).size()) == model.hparams.n_vocab);
+  require(model.backend->run({tokens, 0, rows}).ok());
+  require(model.backend->run({std::span(tokens).first(1), 3, first}).ok());
+  require(static_cast<int64_t>(model.backend->logits(0).size()) == model.hparams.n_vocab);
   return true;
 }
 

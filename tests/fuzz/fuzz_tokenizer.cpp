@@ -4,21 +4,17 @@
 // function over deterministic inputs (tests/unit/text/tokenizer_fuzz_test.cpp).
 #include <algorithm>
 #include <cstdint>
-#include <cstdlib>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "fuzz/require.h"
 #include "support/small_vocabulary.h"
 #include "text/pretokenize.h"
 #include "text/tokenizer.h"
 #include "text/unicode.h"
 
 namespace nutshell::fuzz {
-
-inline void require(bool holds) {
-  if (!holds) std::abort();
-}
 
 // Cuts the front off `input` up to the next 0xFE byte, which no UTF-8 text has.
 inline std::string_view take_field(std::string_view& input) {

@@ -74,7 +74,11 @@ inline void follow_llama_cpp(Model& model, const json& golden) {
     const std::string name = prompt["name"];
     CAPTURE(name);
     const auto tokens = prompt["tokens"].get<std::vector<int32_t>>();
-    CHECK(model.tokenizer->encode(prompt["text"].get<std::string>(), true) == tokens);
+    const std::span<const int32_t> prefix = model.tokenizer->prefix();
+    std::vector<int32_t> ids(prefix.begin(), prefix.end());
+    const std::vector<int32_t> encoded = model.tokenizer->encode(prompt["text"].get<std::string>(), true);
+    ids.insert(ids.end(), encoded.begin(), encoded.end());
+    CHECK(ids == tokens);
     const std::span<const float> logits = last_logits(model, tokens, 0);
     for (const char* reference : {"q8", "f32"}) {
       const Distance d = distance(logits, prompt["after_prompt"], reference);

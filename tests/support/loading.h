@@ -59,6 +59,17 @@ inline Result<ModelHeader> read_header(const std::vector<TestFile>& files) {
   return reader.take();
 }
 
+// Loading fails with the code and a message that holds all parts.
+inline void check_refused(const std::vector<TestFile>& files, ErrorCode code,
+                          std::initializer_list<std::string_view> parts) {
+  ThreadPool pool(1);
+  const auto model = load_files(pool, files);
+  REQUIRE_FALSE(model.ok());
+  INFO(model.status().message());
+  CHECK(error_name(model.status().code()) == error_name(code));
+  for (const std::string_view part : parts) CHECK(model.status().message().find(part) != std::string::npos);
+}
+
 // The logits after the last of the tokens.
 inline std::vector<float> logits_of(ThreadPool& pool, const std::vector<TestFile>& files,
                                     const std::vector<int32_t>& tokens) {

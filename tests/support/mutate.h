@@ -49,4 +49,18 @@ inline Bytes mutated(Bytes bytes, uint64_t seed, size_t within = SIZE_MAX) {
   return bytes;
 }
 
+// How many damaged inputs were taken and refused. Both must happen: damage may lie where nobody reads.
+struct Outcomes {
+  int accepted = 0, refused = 0;
+};
+
+// accepts(bytes) for `rounds` damaged copies of `whole`.
+template <typename F>
+Outcomes run_mutations(const Bytes& whole, uint64_t rounds, size_t within, F&& accepts) {
+  Outcomes out;
+  for (uint64_t seed = 0; seed < rounds; ++seed)
+    ++(accepts(mutated(whole, seed, within)) ? out.accepted : out.refused);
+  return out;
+}
+
 }  // namespace nutshell::test

@@ -5,6 +5,7 @@
 
 #include <doctest/doctest.h>
 
+#include <cmath>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
@@ -55,6 +56,18 @@ inline Bytes tiny_mxfp4(uint64_t seed, uint64_t n) {
   return bytes;
 }
 
+// The f32 values of a tensor of the golden's list, row by row.
+inline std::vector<float> tiny_values(const nlohmann::json& tensor, uint64_t seed) {
+  const std::string name = tensor[0];
+  uint64_t n = 1;
+  for (const auto& extent : tensor[1]) n *= extent.get<uint64_t>();
+  const float scale = tensor[2], offset = tensor[3];
+  std::vector<float> values;
+  values.reserve(n);
+  for (uint64_t i = 0; i < n; ++i) values.push_back(offset + uniform_pm1(fnv1a(name) ^ seed, i) * scale);
+  return values;
+}
+
 inline void add_tiny_tensor(GgufWriter& w, const nlohmann::json& tensor, uint64_t seed) {
   const std::string name = tensor[0];
   std::vector<uint64_t> dims;  // the golden has rows first, GGUF the contiguous extent
@@ -67,10 +80,9 @@ inline void add_tiny_tensor(GgufWriter& w, const nlohmann::json& tensor, uint64_
     w.add_tensor(name, dims, DType::mxfp4, tiny_mxfp4(fnv1a(name) ^ seed, n));
     return;
   }
-  const float scale = tensor[2], offset = tensor[3];
   Bytes bytes;
   bytes.reserve(n * sizeof(float));
-  for (uint64_t i = 0; i < n; ++i) put(bytes, offset + uniform_pm1(fnv1a(name) ^ seed, i) * scale);
+  for (const float value : tiny_values(tensor, seed)) put(bytes, value);
   w.add_tensor(name, dims, DType::f32, std::move(bytes));
 }
 
@@ -96,7 +108,7 @@ inline TinyModel make_tiny_model(const nlohmann::json& golden, const nlohmann::j
   const auto arch = find_architecture(name);
   REQUIRE_MESSAGE(arch.ok(), arch.status().message());
   m.arch = *arch;
-  auto hparams = m.arch->read_hparams(m.header.metadata);
+  auto hparams = read_hparams(*m.arch, m.header.metadata);
   REQUIRE_MESSAGE(hparams.ok(), hparams.status().message());
   m.hparams = std::move(*hparams);
   for (const std::string_view key : m.arch->host_tensors)
@@ -106,6 +118,18 @@ inline TinyModel make_tiny_model(const nlohmann::json& golden, const nlohmann::j
       decode_row(*t->dtype, m.bytes.data() + t->pieces[0].offset, t->n_rows * t->n_cols, values.data());
     }
   return m;
+}
+
+// The tensor's bytes, all its pieces one after the other.
+inline Bytes tensor_bytes(const TinyModel& m, const TensorEntry& t) {
+  const uint64_t row = t.bytes / static_cast<uint64_t>(t.n_rows);
+  Bytes out;
+  for (const TensorPiece& piece : t.pieces) {
+    const auto begin = m.bytes.begin() + static_cast<std::ptrdiff_t>(piece.offset);
+    out.insert(out.end(), begin,
+               begin + static_cast<std::ptrdiff_t>(row * static_cast<uint64_t>(piece.n_rows)));
+  }
+  return out;
 }
 
 // Builds the graph and fills a back end with it.
@@ -126,11 +150,42 @@ inline void fill_backend(const TinyModel& m, Backend& backend, const Extents& ex
     const auto row = static_cast<size_t>(row_bytes(w.dtype, w.n_cols));
     const size_t skip =
         of_row ? static_cast<size_t>(row_bytes(w.dtype, w.first)) : static_cast<size_t>(w.first) * row;
-    const Status status = backend.upload(
-        static_cast<WeightId>(i), 0, w.n_rows,
-        std::span(m.bytes).subspan(t.pieces[0].offset + skip, static_cast<size_t>(w.n_rows) * row));
+    const Bytes bytes = tensor_bytes(m, t);
+    const Status status = backend.upload(static_cast<WeightId>(i), 0, w.n_rows,
+                                         std::span(bytes).subspan(skip, static_cast<size_t>(w.n_rows) * row));
     REQUIRE_MESSAGE(status.ok(), status.message());
   }
 }
+
+// The logits at ascending positions of one step over all tokens.
+inline std::vector<std::vector<float>> run_whole(Backend& backend, const std::vector<int32_t>& tokens,
+                                                 const std::vector<int32_t>& positions) {
+  const Status status = backend.run({tokens, 0, positions});
+  REQUIRE_MESSAGE(status.ok(), status.message());
+  std::vector<std::vector<float>> out;
+  for (size_t i = 0; i < positions.size(); ++i) {
+    const auto row = backend.logits(static_cast<int64_t>(i));
+    out.emplace_back(row.begin(), row.end());
+  }
+  return out;
+}
+
+// Relative root mean square difference.
+inline double nrmse(const std::vector<float>& got, const std::vector<double>& want) {
+  REQUIRE(got.size() == want.size());
+  double error = 0, norm = 0;
+  for (size_t i = 0; i < got.size(); ++i) {
+    const double difference = static_cast<double>(got[i]) - want[i];
+    error += difference * difference;
+    norm += want[i] * want[i];
+  }
+  return std::sqrt(error / norm);
+}
+
+// The distance that tiny models may have on the CPU from logits in double precision: f32 sums of up to 100
+// terms, five in a row per layer and two layers, give about sqrt(100) * 10 * 2^-24 = 6e-6; keys, values,
+// queries and softmax weights are rounded to about 14 bits (2^-14 of the largest each, averaged over heads
+// and positions), which dominates: two layers of that add up to at most 5e-4.
+constexpr double kTinyCpuTolerance = 5e-4;
 
 }  // namespace nutshell::test

@@ -26,7 +26,8 @@ describe('an answer', () => {
     ]);
     expect(prefill).toEqual([1, 2]);
     expect(engine.timings).toEqual({
-      promptTokens: 3, cachedTokens: 0, prefillMs: 1, tokens: 3, tokenIds: [100, 101, 102], decodeMs: 1, finish: 'stop',
+      promptTokens: 3, cachedTokens: 0, prefillMs: 1, tokens: 3, tokenIds: [100, 101, 102], decodeMs: 1, draftedTokens: 0, acceptedTokens: 0,
+      finish: 'stop',
     });
   });
 
@@ -107,6 +108,64 @@ describe('an answer', () => {
     const engine = await new FakeWorld().load();
     expect(await engine.tokenize('añ🎉')).toEqual(ids('añ🎉'));
     expect(await engine.detokenize(Int32Array.from(ids('añ🎉')))).toBe('añ🎉');
+  });
+});
+
+describe('embeddings', () => {
+  test('a vector per text, in order, with what was read and cut; progress after each', async () => {
+    const world = new FakeWorld();
+    world.core = { embeddingSize: 3, chatTemplate: null };
+    const engine = await world.load();
+    expect(engine.info.model.embeddingSize).toBe(3);
+    const progress: number[] = [];
+    const result = await engine.embed(['ab', '', 'longer than that'], { onProgress: ({ doneTexts, totalTexts }) => progress.push(doneTexts, totalTexts) });
+    expect(result.embeddings).toEqual([[2, 2.5, 3], [0, 0.5, 1], [16, 16.5, 17]].map((values) => Float32Array.from(values)));
+    expect(result.tokens).toEqual([4, 2, 18]);
+    expect(result.truncated).toEqual([false, false, true]);
+    expect(progress).toEqual([1, 3, 2, 3, 3, 3]);
+    expect(await engine.embed([])).toEqual({ embeddings: [], tokens: [], truncated: [] });
+  });
+
+  test('a language model does not embed, an embedding model does not write; both go on', async () => {
+    const world = new FakeWorld();
+    const chat = await world.load();
+    expect((await failure(chat.embed(['a']))).code).toBe('no_embeddings');
+    expect(await textOf(chat.generate('x'))).toBe('Hello world');
+    world.core = { embeddingSize: 2, chatTemplate: null };
+    const engine = await world.load();
+    for (const answer of [engine.generate('x'), engine.chat([{ role: 'user', content: 'Hi' }])]) {
+      const error = await failure(textOf(answer));
+      expect(error.code).toBe('no_generation');
+      expect(error.advice).toContain('embed');
+    }
+    expect((await engine.embed(['a'])).tokens).toEqual([3]);
+  });
+
+  test('calls queue; an abort between two texts stops the rest', async () => {
+    const world = new FakeWorld();
+    world.core = { embeddingSize: 2 };
+    const engine = await world.load();
+    const controller = new AbortController();
+    const texts = Array.from({ length: 500 }, (_, index) => `text ${index}`);
+    const onProgress = ({ doneTexts }: { doneTexts: number }) => doneTexts === 3 && controller.abort();
+    const first = failure(engine.embed(texts, { signal: controller.signal, onProgress }));
+    const second = engine.embed(['b']);
+    expect((await first).name).toBe('AbortError');
+    expect((await second).tokens).toEqual([3]);
+    expect(world.lastCore.calls.filter((name) => name === 'embed').length).toBeLessThan(texts.length);
+    expect((await failure(engine.embed(['c'], { signal: controller.signal }))).code).toBe('aborted');
+  });
+
+  test('a callback that throws ends the call with its error', async () => {
+    const world = new FakeWorld();
+    world.core = { embeddingSize: 2 };
+    const engine = await world.load();
+    const onProgress = () => {
+      throw new Error('enough');
+    };
+    expect((await failure(engine.embed(['a', 'b', 'c'], { onProgress }))).message).toBe('enough');
+    expect((await failure(engine.embed(['a'], { onProgress }))).message).toBe('enough');
+    expect((await engine.embed(['a'])).tokens).toEqual([3]);
   });
 });
 

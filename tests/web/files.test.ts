@@ -74,6 +74,34 @@ test('a directory handle is read for its model files', async () => {
   expect(world.lastCore.files.map((file) => file.name)).toEqual(['config.json', 'model.safetensors']);
 });
 
+test("the settings of sentence-transformers' modules keep the name of their folder, however they come", async () => {
+  const names = ['config.json', 'model.safetensors', '1_Pooling/config.json'];
+  const world = new FakeWorld();
+  const got = () => world.lastCore.files.map((file) => file.name);
+  // a folder
+  const file = (name: string) => new File([modelBytes(100) as BlobPart], name);
+  const entry = (name: string) => ({ kind: 'file', name, getFile: () => Promise.resolve(file(name)) });
+  const inner = (name: string) => ({
+    kind: 'directory', name,
+    getFileHandle: (wanted: string) => (name === '2_Normalize' ? Promise.reject(new Error('none')) : Promise.resolve(entry(wanted))),
+  });
+  const entries = [entry('config.json'), entry('model.safetensors'), inner('1_Pooling'), inner('2_Normalize'), inner('onnx')];
+  const folder = { kind: 'directory', name: 'tiny', values: async function* () { yield* entries; } };
+  await world.load(folder as unknown as FileSystemDirectoryHandle);
+  expect(got()).toEqual(names);
+  // files of a chosen folder
+  const chosen = names.map((name) => Object.defineProperty(file(name.split('/').pop()!), 'webkitRelativePath', { value: `tiny/${name}` }));
+  const engine = await world.load(chosen, { keep: true, name: 'mine' });
+  expect(got()).toEqual(names);
+  await world.load(engine.info.model.url!);
+  expect(got()).toEqual(names);
+  // addresses
+  const addresses = names.map((name) => kBase + name);
+  for (const name of names) world.server.others.set(name.split('/').pop()!, modelBytes(100));
+  await world.load(addresses);
+  expect(got()).toEqual(names);
+});
+
 test('nothing to load is said; a web page among the files is refused and leaves nothing open', async () => {
   const world = splitWorld();
   expect((await failure(world.load([]))).code).toBe('invalid_argument');

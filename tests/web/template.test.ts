@@ -48,6 +48,23 @@ test('SmolLM2 gets its default system prompt, by the letter', () => {
   );
 });
 
+test('a template that puts the arguments of a call as they come gets JSON', () => {
+  const template = "{% for m in messages %}{% if m.tool_calls %}{{ 'call ' + m.tool_calls[0].function.arguments + '!' }}{% endif %}{% endfor %}";
+  const messages: ChatMessage[] = [{ role: 'assistant', content: null, tool_calls: [{ function: { name: 'f', arguments: '{"a":1}' } }] }];
+  expect(new ChatTemplate(template, {}).render(messages)).toBe('call {"a":1}!');
+});
+
+test('arguments of a call may be an object or JSON text', () => {
+  const template = golden.templates.find(({ name }) => name === 'qwen3')!.template!;
+  const given = (args: string | Record<string, unknown>): string =>
+    new ChatTemplate(template, {}).render([
+      { role: 'user', content: 'x' },
+      { role: 'assistant', content: null, tool_calls: [{ function: { name: 'f', arguments: args } }] },
+    ]);
+  expect(given({ a: 'b' })).toBe(given('{"a": "b"}'));
+  expect(given({ a: 'b' })).toContain('{"name": "f", "arguments": {"a": "b"}}');
+});
+
 test.each<[string | null, unknown[], string]>([
   [null, [{ role: 'user', content: 'x' }], 'no_chat_template'],
   ['', [{ role: 'user', content: 'x' }], 'no_chat_template'],
@@ -56,6 +73,12 @@ test.each<[string | null, unknown[], string]>([
   [kChatMl, [], 'invalid_argument'],
   [kChatMl, [{ role: 'user' }], 'invalid_argument'],
   [kChatMl, [{ role: 1, content: 'x' }], 'invalid_argument'],
+  [kChatMl, [{ role: 'user', content: null }], 'invalid_argument'],
+  [kChatMl, [{ role: 'tool', content: 'x', tool_call_id: 1 }], 'invalid_argument'],
+  [kChatMl, [{ role: 'assistant', content: null, tool_calls: 'x' }], 'invalid_argument'],
+  [kChatMl, [{ role: 'assistant', content: null, tool_calls: [null] }], 'invalid_argument'],
+  [kChatMl, [{ role: 'assistant', content: null, tool_calls: [{ function: { name: 'f', arguments: '[1]' } }] }], 'invalid_argument'],
+  [kChatMl, [{ role: 'assistant', content: null, tool_calls: [{ function: { name: 'f', arguments: '{' } }] }], 'invalid_argument'],
 ])('%j with %j is %s', (template, messages, code) => {
   const render = () => new ChatTemplate(template, {}).render(messages as ChatMessage[]);
   expect(render).toThrow(expect.objectContaining({ code }));

@@ -25,7 +25,7 @@ export interface ChatView {
 }
 
 /** The reasoning is kept to be shown again; the model does not see it in later turns. */
-export type Turn = ChatMessage & { reasoning?: string };
+export type Turn = ChatMessage & { content: string; reasoning?: string };
 
 export class Conversation {
   #messages: Turn[] = [];

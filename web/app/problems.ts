@@ -34,6 +34,7 @@ const kWays: Partial<Record<ErrorCode, Way[]>> = {
   out_of_memory: ['pick', 'file'],
   context_full: ['new-chat'],
   no_chat_template: ['completion', 'pick'],
+  no_generation: ['pick', 'file'],
   bad_chat_template: ['completion', 'new-chat'],
   no_wasm_simd: [],
   quota: ['pick', 'retry'],
@@ -53,6 +54,11 @@ export function describe(error: unknown, during: 'load' | 'answer', hasEarlierMo
 
 export function isAbort(error: unknown): boolean {
   return error instanceof Error && error.name === 'AbortError';
+}
+
+/** What the page says of a model that cannot write at all. */
+export function embedsOnlyProblem(): Problem {
+  return describe(new EngineError('no_generation'), 'load', false);
 }
 
 /** What the page says of a model that cannot chat. */

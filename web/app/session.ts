@@ -2,7 +2,7 @@
 // its successor is ready, so a failed load leaves the page as it was. Knows nothing of the DOM.
 
 import { type Engine, type LoadOptions, type LoadProgress, Nutshell, listModels } from '../src/index.ts';
-import { addressProblem, describe, isAbort, noTemplateProblem } from './problems.ts';
+import { addressProblem, describe, embedsOnlyProblem, isAbort, noTemplateProblem } from './problems.ts';
 import { type Settings, storageDenied, writeModel } from './prefs.ts';
 import type { AppState, Problem, Progress, Store } from './state.ts';
 
@@ -101,8 +101,10 @@ export class Session {
 
   #ready(modelName: string): void {
     const info = this.engine?.info ?? null;
-    const completion = info?.hasChatTemplate === false && this.store.state.completion;
-    const problem = info?.hasChatTemplate === false && !completion ? noTemplateProblem() : null;
+    const embedsOnly = info !== null && info.model.embeddingSize > 0;
+    const completion = info?.hasChatTemplate === false && !embedsOnly && this.store.state.completion;
+    const missing = info?.hasChatTemplate === false && !completion ? noTemplateProblem() : null;
+    const problem = embedsOnly ? embedsOnlyProblem() : missing;
     this.store.set({ phase: 'ready', progress: null, problem, info, modelName, completion, tokensPerSecond: null, storageDenied: storageDenied() });
   }
 

@@ -17,6 +17,7 @@ export interface CoreModule {
   info(): string;
   tokenize(json: string): string;
   detokenize(json: string): string;
+  embed(json: string): string;
   generateBegin(json: string): string;
   generateStep(): string;
   generateEnd(): string;
@@ -28,9 +29,11 @@ export type CoreFactory = (options: {
 }) => Promise<CoreModule>;
 
 export interface CoreInfo {
-  model: { name: string; architecture: string; parameters: number; bytes: number; contextLength: number };
+  model: { name: string; architecture: string; parameters: number; bytes: number; contextLength: number; embeddingSize: number };
   contextSize: number;
   memoryBytes: number;
+  /** How many threads there are cores for, of those asked. */
+  threads: number;
   chatTemplate: string | null;
   tokens: Record<string, { id: number; text: string } | null>;
   addBos: boolean;
@@ -50,6 +53,7 @@ export interface CoreFile {
 
 export type LoadStep =
   | { state: 'read'; file: number; offset: number; length: number; pointer: number; doneBytes: number; totalBytes: number }
+  | { state: 'wait' } // for threads that have not begun: call again in some milliseconds
   | { state: 'ready'; info: CoreInfo };
 
 export type GenerateStep =
@@ -64,6 +68,8 @@ export interface CoreTimings {
   tokens: number;
   tokenIds: number[];
   decodeMs: number;
+  draftedTokens: number;
+  acceptedTokens: number;
 }
 
 type Bound = Exclude<keyof CoreModule, 'wasmMemory'>;
@@ -131,6 +137,11 @@ export class Core {
 
   detokenize(ids: number[]): string {
     return (this.call('detokenize', JSON.stringify({ ids })) as { text: string }).text;
+  }
+
+  /** The vector of one text. */
+  embed(text: string): { embedding: number[]; tokens: number; truncated: boolean } {
+    return this.call('embed', JSON.stringify({ text })) as { embedding: number[]; tokens: number; truncated: boolean };
   }
 
   generateBegin(request: CoreGenerate): { promptTokens: number; cachedTokens: number } {

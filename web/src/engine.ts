@@ -2,14 +2,15 @@
 // pull loop; this file only sends calls and turns token events into an async iterator of strings. It never imports the
 // wasm module.
 import { abortError, EngineError, throwIfAborted } from './errors.ts';
+import { nameInFolder } from './names.ts';
 import { RpcClient, type WorkerLike } from './rpc/client.ts';
-import type { Prompt, RunEvent, Source } from './rpc/protocol.ts';
-import type { ChatMessage, EngineInfo, GenerateOptions, LoadOptions, Timings } from './types.ts';
+import type { EmbedEvent, Prompt, RunEvent, Source } from './rpc/protocol.ts';
+import type { ChatMessage, EmbedOptions, Embeddings, EngineInfo, GenerateOptions, LoadOptions, Timings } from './types.ts';
 
 /** How long an aborted load may take to put its files in order before its worker is ended. */
 const kAbortGraceMs = 2000;
 
-/** A loaded model in its own worker. Calls of chat and generate run one after the other, in the order they were started. */
+/** A loaded model in its own worker. Calls of chat, generate and embed run one after the other, in the order they were started. */
 export class Engine {
   private currentInfo: EngineInfo;
   private currentTimings: Timings | null = null;
@@ -40,7 +41,7 @@ export class Engine {
    * `bad_chat_template`, `context_full`, `aborted` ...
    */
   chat(messages: ChatMessage[], options: GenerateOptions = {}): AsyncGenerator<string, void, void> {
-    return this.run({ messages: messages.map(({ role, content }) => ({ role, content })) }, options);
+    return this.run({ messages: messages.map(plain) }, options);
   }
 
   /** The continuation of a text (special tokens in it are recognised) or of token ids (taken as they are). */
@@ -48,9 +49,42 @@ export class Engine {
     return this.run(typeof prompt === 'string' ? { text: prompt } : { ids: Array.from(prompt) }, options);
   }
 
+  /**
+   * The vectors of texts, by an embedding model (`info.model.embeddingSize` > 0). A text longer than the model reads is cut,
+   * and `truncated` says so. Throws EngineError: `no_embeddings` (a language model), `aborted` ...
+   */
+  async embed(texts: readonly string[], options: EmbedOptions = {}): Promise<Embeddings> {
+    const { signal, onProgress } = options;
+    throwIfAborted(signal);
+    const stopper = new AbortController();
+    const abort = () => stopper.abort(signal?.reason);
+    signal?.addEventListener('abort', abort, { once: true });
+    const thrown: unknown[] = [];
+    const onEvent = (progress: EmbedEvent) => {
+      if (stopper.signal.aborted) return;
+      try {
+        onProgress?.(progress);
+      } catch (error) {
+        // A callback that throws ends the call with its error.
+        thrown.push(error);
+        stopper.abort();
+      }
+    };
+    const request = { texts: [...texts] };
+    try {
+      const reply = await this.enqueue(stopper.signal, () => this.client.call('embed', request, { onEvent, signal: stopper.signal }));
+      throwIfAborted(stopper.signal);
+      return reply;
+    } catch (error) {
+      throw thrown.length > 0 ? thrown[0] : error;
+    } finally {
+      signal?.removeEventListener('abort', abort);
+    }
+  }
+
   /** The prompt that `chat` would give to the model. */
   async renderChat(messages: ChatMessage[], options: Pick<GenerateOptions, 'thinking' | 'tools'> = {}): Promise<string> {
-    return (await this.client.call('render', { messages, options })).text;
+    return (await this.client.call('render', { messages: messages.map(plain), options })).text;
   }
 
   /** Token ids of a text, nothing added; `special: false` takes special tokens in it as plain text. */
@@ -65,6 +99,18 @@ export class Engine {
   /** Ends the worker and frees all memory. Open calls reject with `disposed`. May be called twice. */
   async dispose(): Promise<void> {
     await this.client.close();
+  }
+
+  /** Starts `work` when all that was started before has ended; an abort while it waits ends it at once. */
+  private enqueue<T>(signal: AbortSignal, work: () => Promise<T>): Promise<T> {
+    const previous = this.tail;
+    const ended = (async () => {
+      await Promise.race([previous, abortOf(signal)]);
+      throwIfAborted(signal);
+      return work();
+    })();
+    this.tail = Promise.allSettled([previous, ended]);
+    return ended;
   }
 
   private async *run(prompt: Prompt, options: GenerateOptions): AsyncGenerator<string, void, void> {
@@ -90,16 +136,12 @@ export class Engine {
       }
       pieces.push(event.kind === 'token' ? event.token.text : event.kind === 'text' ? event.text : '');
     };
-    const previous = this.tail;
-    const ended = (async () => {
-      await Promise.race([previous, abortOf(stopper.signal)]);
-      throwIfAborted(stopper.signal);
+    const ended = this.enqueue(stopper.signal, async () => {
       const request = { prompt, options: rest, logprobs: onToken !== undefined };
       const { timings, memoryBytes } = await this.client.call('run', request, { onEvent, signal: stopper.signal });
       this.currentTimings = timings;
       this.currentInfo = { ...this.currentInfo, memoryBytes };
-    })();
-    this.tail = Promise.allSettled([previous, ended]);
+    });
     ended.then(() => pieces.end(), (error: unknown) => pieces.end(error));
     try {
       for (;;) {
@@ -115,6 +157,11 @@ export class Engine {
       await ended.catch(() => undefined);
     }
   }
+}
+
+/** A message without what else its object may carry. */
+function plain({ role, content, tool_calls, tool_call_id, name }: ChatMessage): ChatMessage {
+  return { role, content, ...(tool_calls ? { tool_calls } : {}), ...(tool_call_id ? { tool_call_id } : {}), ...(name ? { name } : {}) };
 }
 
 /** Resolves (never rejects) when the signal is aborted. */
@@ -160,7 +207,7 @@ function startWorker(): WorkerLike {
 export type ModelInput = string | URL | Blob | (string | URL | Blob)[] | FileSystemDirectoryHandle;
 
 function sourceOf(model: string | URL | Blob): Source {
-  if (model instanceof Blob) return { blob: model, name: model instanceof File ? model.name : 'model.gguf' };
+  if (model instanceof Blob) return { blob: model, name: model instanceof File ? nameInFolder(model.webkitRelativePath || model.name) : 'model.gguf' };
   try {
     return { url: new URL(model, globalThis.document?.baseURI ?? globalThis.location?.href).href };
   } catch (cause) {
@@ -171,6 +218,12 @@ function sourceOf(model: string | URL | Blob): Source {
 /** Names of files that can belong to a model; a folder holds others too. */
 const kModelFile = /\.(gguf|safetensors|json|jinja|txt|model)$/i;
 
+/** The settings of a module of sentence-transformers, if the folder is one. */
+async function moduleConfig(folder: FileSystemDirectoryHandle): Promise<FileSystemFileHandle | null> {
+  if (nameInFolder(`${folder.name}/config.json`) === 'config.json') return null;
+  return folder.getFileHandle('config.json').catch(() => null);
+}
+
 async function sourcesOf(model: ModelInput): Promise<Source[]> {
   if (Array.isArray(model)) {
     const files = model.filter((each) => !(each instanceof File) || kModelFile.test(each.name));
@@ -178,12 +231,14 @@ async function sourcesOf(model: ModelInput): Promise<Source[]> {
     return files.map(sourceOf);
   }
   if (typeof model === 'string' || model instanceof URL || model instanceof Blob) return [sourceOf(model)];
-  const files: File[] = [];
+  const sources: Source[] = [];
   for await (const entry of (model as unknown as { values(): AsyncIterable<FileSystemHandle> }).values()) {
-    if (entry.kind === 'file' && kModelFile.test(entry.name)) files.push(await (entry as FileSystemFileHandle).getFile());
+    const file = entry.kind === 'file' ? (entry as FileSystemFileHandle) : await moduleConfig(entry as FileSystemDirectoryHandle);
+    const name = entry.kind === 'file' ? entry.name : `${entry.name}/config.json`;
+    if (file && kModelFile.test(name)) sources.push({ blob: await file.getFile(), name });
   }
-  if (files.length === 0) throw new EngineError('invalid_argument', `the folder ${model.name} holds no model`);
-  return files.map(sourceOf);
+  if (sources.length === 0) throw new EngineError('invalid_argument', `the folder ${model.name} holds no model`);
+  return sources;
 }
 
 /**

@@ -5,6 +5,8 @@ export { detectCapabilities, type Capabilities } from './platform.ts';
 export { deleteModel, listModels } from './store/shelf.ts';
 export type {
   ChatMessage,
+  EmbedOptions,
+  Embeddings,
   EngineInfo,
   GenerateOptions,
   LoadOptions,
@@ -14,4 +16,5 @@ export type {
   Thinking,
   Timings,
   Token,
+  ToolCall,
 } from './types.ts';

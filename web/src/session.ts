@@ -10,7 +10,7 @@ import type { Calls, Prompt, RenderOptions } from './rpc/protocol.ts';
 import type { HandlerContext, Handlers } from './rpc/server.ts';
 import { ChatTemplate } from './text/template.ts';
 import { makeSplitter, type Splitter, thinkingOf } from './text/thinking.ts';
-import type { EngineInfo, Timings } from './types.ts';
+import type { Embeddings, EngineInfo, Timings } from './types.ts';
 
 export interface SessionDeps extends SourceDeps {
   capabilities(): Capabilities;
@@ -21,6 +21,8 @@ export interface SessionDeps extends SourceDeps {
 
 /** Longest single read into the heap: an abort must not wait for a whole tensor. */
 const kReadBytes = 8 << 20;
+/** Bytes read between two turns for waiting messages. */
+const kTurnBytes = 1 << 20;
 
 type Request<K extends keyof Calls> = Calls[K]['request'];
 
@@ -57,11 +59,10 @@ export class Session implements Handlers {
     return this.describe(decision, request.name, files.name, outcome);
   };
 
-  run = async (request: Request<'run'>, { signal, emit }: HandlerContext<'run'>): Promise<Calls['run']['reply']> => {
-    const { core } = this.loaded();
-    if (this.running) throw new EngineError('busy');
-    this.running = true;
-    try {
+  run = (request: Request<'run'>, { signal, emit }: HandlerContext<'run'>): Promise<Calls['run']['reply']> => {
+    return this.alone(async ({ core, info }) => {
+      // Before the template: an embedding model has none, which is not what is wrong.
+      if (info.model.embeddingSize > 0) throw new EngineError('no_generation');
       const { stop, thinking, tools, ...options } = request.options;
       const { ids, splitter } = this.prepare(request.prompt, { thinking, tools });
       core.generateBegin({
@@ -72,12 +73,24 @@ export class Session implements Handlers {
         logprobs: request.logprobs,
       });
       const { finish, end } = await this.pull(core, signal, emit, splitter);
-      const { promptTokens, cachedTokens, prefillMs, tokens, tokenIds, decodeMs } = end;
-      const timings = { promptTokens, cachedTokens, prefillMs, tokens, tokenIds, decodeMs, finish };
-      return { timings, memoryBytes: core.info().memoryBytes };
-    } finally {
-      this.running = false;
-    }
+      return { timings: { ...end, finish }, memoryBytes: core.info().memoryBytes };
+    });
+  };
+
+  embed = ({ texts }: Request<'embed'>, { signal, emit }: HandlerContext<'embed'>): Promise<Embeddings> => {
+    return this.alone(async ({ core }) => {
+      const all: Embeddings = { embeddings: [], tokens: [], truncated: [] };
+      for (const text of texts) {
+        throwIfAborted(signal);
+        const { embedding, tokens, truncated } = core.embed(text);
+        all.embeddings.push(Float32Array.from(embedding));
+        all.tokens.push(tokens);
+        all.truncated.push(truncated);
+        emit({ doneTexts: all.tokens.length, totalTexts: texts.length });
+        await this.deps.breathe();
+      }
+      return all;
+    });
   };
 
   render = ({ messages, options }: Request<'render'>): Calls['render']['reply'] => {
@@ -97,6 +110,18 @@ export class Session implements Handlers {
     (await this.starting?.catch(() => null))?.destroy();
     return {};
   };
+
+  /** Work that nothing else of the engine may come between. */
+  private async alone<T>(work: (loaded: { core: Core; info: CoreInfo }) => Promise<T>): Promise<T> {
+    const loaded = this.loaded();
+    if (this.running) throw new EngineError('busy');
+    this.running = true;
+    try {
+      return await work(loaded);
+    } finally {
+      this.running = false;
+    }
+  }
 
   private loaded(): { core: Core; info: CoreInfo } {
     if (!this.core || !this.coreInfo) throw new EngineError('no_model');
@@ -130,8 +155,8 @@ export class Session implements Handlers {
     return { ids: bos && !there ? [bos.id, ...ids] : ids, splitter };
   }
 
-  private describe({ simd, threads }: Decision, wish: string | undefined, file: string, outcome: Outcome): EngineInfo {
-    const { model, contextSize, memoryBytes, chatTemplate } = this.coreInfo!;
+  private describe({ simd }: Decision, wish: string | undefined, file: string, outcome: Outcome): EngineInfo {
+    const { model, contextSize, memoryBytes, threads, chatTemplate } = this.coreInfo!;
     return {
       simd,
       threads,
@@ -144,6 +169,7 @@ export class Session implements Handlers {
         parameters: model.parameters,
         bytes: model.bytes,
         contextLength: model.contextLength,
+        embeddingSize: model.embeddingSize,
         url: outcome.url,
       },
       hasChatTemplate: Boolean(chatTemplate),
@@ -161,16 +187,25 @@ export class Session implements Handlers {
     meter: Meter,
     signal: AbortSignal,
   ): Promise<CoreInfo> {
+    let silent = 0;
     core.loadBegin({ files: await files.list(), contextSize, memoryLimit, name: files.name });
     for (;;) {
       throwIfAborted(signal);
       const step = core.loadNext();
       if (step.state === 'ready') return step.info;
+      if (step.state === 'wait') {
+        await this.deps.sleep(2, signal);
+        continue;
+      }
       for (let done = 0; done < step.length;) {
         const length = Math.min(kReadBytes, step.length - done);
         // The view stays valid while the bytes are waited for: only a call of the core can grow the heap.
         await files.read(step.file, step.offset + done, core.heap(step.pointer + done, length));
         done += length;
+        // Small tensors by the hundred: a turn of the loop for each would take longer than reading them.
+        silent += length;
+        if (silent < kTurnBytes) continue;
+        silent = 0;
         await this.deps.breathe();
         throwIfAborted(signal);
       }

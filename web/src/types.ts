@@ -2,10 +2,28 @@
 import type { ErrorData } from './errors.ts';
 import type { CoreOptions } from './generated/options.ts';
 
-/** One message of a chat. Templates know `system`, `user` and `assistant`; some models know more roles. */
+/** A tool the model called, in the shape of OpenAI's API. */
+export interface ToolCall {
+  id?: string;
+  type?: 'function';
+  /** `arguments`: JSON as text, or what it means. */
+  function: { name: string; arguments: string | Record<string, unknown> };
+}
+
+/**
+ * One message of a chat. Templates know `system`, `user`, `assistant` and, for models that call tools, `tool`; some models
+ * know more roles. The names of the last three fields are those of OpenAI's API and of the templates.
+ */
 export interface ChatMessage {
-  role: 'system' | 'user' | 'assistant' | (string & {});
-  content: string;
+  role: 'system' | 'user' | 'assistant' | 'tool' | (string & {});
+  /** null only beside `tool_calls`. */
+  content: string | null;
+  /** Of the assistant: what it called. */
+  tool_calls?: ToolCall[];
+  /** Of a tool: the call it answers. */
+  tool_call_id?: string;
+  /** Of a tool: its name, which some templates ask for. */
+  name?: string;
 }
 
 /**
@@ -28,7 +46,10 @@ export interface LoadOptions {
   signal?: AbortSignal;
   /** Tokens of context (prompt and answer together); default and maximum come from the model. */
   contextSize?: number;
-  /** Worker threads of the engine; 1 takes the unthreaded build. Without cross-origin isolation it is always 1. */
+  /**
+   * Threads of the engine at most: those that have no core are done without. 1 takes the unthreaded build. Without
+   * cross-origin isolation it is always 1.
+   */
   threads?: number;
   simd?: 'auto' | 'strict' | 'relaxed';
   /** Most bytes the engine may use; a model or context that needs more is refused with the numbers. */
@@ -85,8 +106,27 @@ export interface Timings {
   tokens: number;
   tokenIds: number[];
   decodeMs: number;
+  /** Tokens guessed ahead from the text so far, and how many of the guesses the model confirmed. */
+  draftedTokens: number;
+  acceptedTokens: number;
   /** Why the call ended: end token or stop text, `maxTokens` or full context, or the caller. */
   finish: 'stop' | 'length' | 'abort';
+}
+
+/** What `Engine.embed` gives: one entry per text in each list. */
+export interface Embeddings {
+  /** The vectors; of an embedding model that says nothing else they have length 1, so a dot product is the cosine. */
+  embeddings: Float32Array[];
+  /** Tokens that were read of each text, the model's first and last one included. */
+  tokens: number[];
+  /** Whether a text was longer than the model reads: then only its beginning counts. */
+  truncated: boolean[];
+}
+
+export interface EmbedOptions {
+  /** After every text. */
+  onProgress?: (progress: { doneTexts: number; totalTexts: number }) => void;
+  signal?: AbortSignal;
 }
 
 export interface ModelInfo {
@@ -97,6 +137,8 @@ export interface ModelInfo {
   bytes: number;
   /** Longest context the model was made for, in tokens. */
   contextLength: number;
+  /** Numbers in a vector of `Engine.embed`; 0 for language models, which do not embed. */
+  embeddingSize: number;
   /** Address to load it from again without the network (`stored` is true then), or null. */
   url: string | null;
 }

@@ -2,6 +2,7 @@
 // module here with `load(options)`, which gives {simd, threads, prefill(n), decode(n, steps), ttft(n)}:
 //   prefill  reads n tokens into an empty context              -> {tokens, ms}
 //   decode   n tokens of context, then `steps` greedy tokens   -> {tokens, ms} of the steps
+//   edit     n tokens of an answer that repeats much of its question, with (edit) and without (edit0) guessing ahead
 //   ttft     time from the call to the first token             -> ms
 let engine = null;
 
@@ -23,6 +24,7 @@ async function run(kind, count, steps) {
 async function measure(kind, count, steps) {
   if (kind === 'prefill') return engine.prefill(count);
   if (kind === 'decode') return engine.decode(count, steps);
+  if (kind === 'edit' || kind === 'edit0') return engine.edit(count, kind === 'edit');
   if (kind === 'ttft') return { tokens: count, ms: await engine.ttft(count) };
   throw new Error(`no such work: ${kind}`);
 }

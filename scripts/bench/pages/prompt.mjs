@@ -17,3 +17,26 @@ const kWords = ('time year people way day man thing woman life child world schoo
 export function promptText(count) {
   return promptIds(count).map((id) => ` ${kWords[id % kWords.length]}`).join('');
 }
+
+/** A question whose answer repeats much of it: what people ask of a model that helps with code or texts. */
+export const kEditQuestion = `Rename the variable "total" to "sum" in this code. Answer with the whole code only.
+
+function average(numbers) {
+  let total = 0;
+  for (const number of numbers) {
+    total += number;
+  }
+  if (numbers.length === 0) {
+    throw new Error('no numbers');
+  }
+  return total / numbers.length;
+}
+
+function variance(numbers) {
+  const middle = average(numbers);
+  let total = 0;
+  for (const number of numbers) {
+    total += (number - middle) * (number - middle);
+  }
+  return total / numbers.length;
+}`;

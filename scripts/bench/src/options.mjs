@@ -9,7 +9,8 @@ export const kUsage = `usage: scripts/bench/browser --model FILE [options]
   --threads N[,N...]   threads of every engine (1)
   --engines LIST       nutshell, wllama (both versions), wllama2, wllama3, transformersjs, llamacpp (nutshell)
   --simd LIST          flavours of nutshell: strict, relaxed (relaxed)
-  --work LIST          prefill:N decode:N (at N tokens of context) ttft:N cpu:N load:cold load:warm memory
+  --work LIST          prefill:N decode:N (at N tokens of context) ttft:N cpu:N load:cold load:warm memory;
+                       of nutshell alone edit:N edit0:N (with and without guessing ahead)
                        (prefill:128,prefill:512,decode:0,decode:1024)
   --rounds R           interleaved rounds, each in a fresh profile (5)
   --peer-rounds R      in how many of them the browser peers take part; they are slow (all)
@@ -25,7 +26,7 @@ export const kUsage = `usage: scripts/bench/browser --model FILE [options]
 
 const kEngines = { nutshell: ['nutshell'], wllama: ['wllama2', 'wllama3'], wllama2: ['wllama2'], wllama3: ['wllama3'],
   transformersjs: ['transformersjs'], llamacpp: ['llamacpp'] };
-const kWork = /^(?:(?:prefill|ttft|cpu):[1-9]\d{0,5}|decode:\d{1,6}|load:(?:cold|warm)|memory)$/;
+const kWork = /^(?:(?:prefill|ttft|cpu|edit0?):[1-9]\d{0,5}|decode:\d{1,6}|load:(?:cold|warm)|memory)$/;
 
 export class UsageError extends Error {}
 
@@ -50,6 +51,7 @@ function whole(text, name, least, most) {
 function contextOf(work, steps) {
   const [name, count] = [work.split(':')[0], Number(work.split(':')[1])];
   if (name === 'decode') return Math.max(count, 2) + steps + 1;
+  if (name.startsWith('edit')) return count + 512; // the chat prompt of pages/prompt.mjs is shorter
   return name === 'cpu' ? count + 3 : Number.isFinite(count) ? count + 4 : 0;
 }
 

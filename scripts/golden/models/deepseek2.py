@@ -1,5 +1,6 @@
 """deepseek2: DeepSeek V2 and V3. Latent attention with the up-projection cut into attn_k_b (transposed) and attn_v_b, or,
-as older files have it, whole; one leading dense layer; shared experts beside routed ones."""
+as older files have it, whole; one leading dense layer; shared experts beside routed ones; experts' gate and up in one tensor
+as converters may write them (`fused_experts`)."""
 
 import numpy as np
 
@@ -18,7 +19,8 @@ YARN = {"rope_type": "yarn", "rope_theta": 10000.0, "factor": 4.0, "original_max
         "beta_fast": 32.0, "beta_slow": 1.0, "mscale": 1.0, "mscale_all_dim": 1.0}
 V3 = {"n_group": 4, "topk_group": 2, "num_experts_per_tok": 3, "n_routed_experts": 16, "norm_topk_prob": True,
       "routed_scaling_factor": 2.5, "rope_interleave": True}
-VARIANTS = {"v2": {}, "v2_whole_up_projection": {"whole_kv_b": True}, "v3": V3, "v3_yarn": {**V3, "rope_parameters": YARN}}
+VARIANTS = {"v2": {}, "v2_whole_up_projection": {"whole_kv_b": True}, "v2_fused_experts": {"fused_experts": True},
+            "v3": V3, "v3_yarn": {**V3, "rope_parameters": YARN}}
 CLASSES = {name: ("DeepseekV3Config", "DeepseekV3ForCausalLM") for name in ("v3", "v3_yarn")}
 BUFFERS = ("e_score_correction_bias",)
 RULES = {"exp_probs_b": (0.1, 0.0)}
@@ -61,6 +63,8 @@ def metadata(c):
 def layout(name, shape, c, names):
     if name.endswith("e_score_correction_bias"):
         return [(f"blk.{name.split('.')[2]}.exp_probs_b.bias", shape)], lambda a: a
+    if name.endswith("experts.gate_up_proj") and getattr(c, "fused_experts", False):
+        return [(f"blk.{name.split('.')[2]}.ffn_gate_up_exps.weight", shape)], lambda a: a
     if not name.endswith("kv_b_proj.weight") or whole(c):
         return qwen3moe.layout(name, shape, c, names)
     block, n = f"blk.{name.split('.')[2]}.", c.num_attention_heads

@@ -1,5 +1,6 @@
 """gpt-oss: sliding windows in every other layer, sinks, biases everywhere, experts whose gate and up alternate by column,
-YaRN. transformers does not round the range of YaRN's ramp here and llama.cpp does: the base is such that both agree."""
+YaRN. The family does not round the range of YaRN's ramp to whole pairs and llama.cpp does: the base is such that both
+agree, but for one variant."""
 
 import math
 
@@ -19,7 +20,8 @@ CONFIG = {
     "tie_word_embeddings": False, "num_local_experts": 6, "num_experts_per_tok": 2, "sliding_window": 24,
     "layer_types": ["sliding_attention", "full_attention"], "rope_parameters": YARN,
 }
-VARIANTS = {"yarn": {}, "plain_rope": {"rope_parameters": {"rope_type": "default", "rope_theta": THETA}}, "mxfp4": {}}
+VARIANTS = {"yarn": {}, "yarn_between_pairs": {"rope_parameters": {**YARN, "rope_theta": 10000.0}}, "plain_rope": {"rope_parameters": {"rope_type": "default", "rope_theta": THETA}}, "mxfp4": {}}
+NOT_IN_LLAMA_CPP = {"yarn_between_pairs": "llama.cpp rounds the range of YaRN's ramp: held to transformers alone"}
 MXFP4 = {"mxfp4": ("_exps.weight",)}
 RULES = {"attn_sinks": (2.0, 0.0), "exps.bias": (0.2, 0.0)}
 

@@ -21,8 +21,10 @@ VARIANTS = {
                        "rope_parameters": {**LONGROPE, "original_max_position_embeddings": 256}},
     "longrope_long": {"original_max_position_embeddings": 64,
                       "rope_parameters": {**LONGROPE, "original_max_position_embeddings": 64}},
+    "longrope_unnamed": {"original_max_position_embeddings": 64, "unnamed": True,
+                         "rope_parameters": {**LONGROPE, "original_max_position_embeddings": 64}},
 }
-NOT_IN_LLAMA_CPP = {"window": "llama.cpp leaves the window out"}
+NOT_IN_LLAMA_CPP = {"window": "llama.cpp leaves the window out: held to transformers alone"}
 
 
 def head_dim(c):
@@ -42,6 +44,8 @@ def metadata(c):
     }
     if rope["rope_type"] == "longrope":
         original = c.original_max_position_embeddings
+        if not getattr(c, "unnamed", False):  # llama.cpp's converter for this family leaves the type out
+            keys["rope.scaling.type"] = "longrope"
         keys["rope.scaling.attn_factor"] = math.sqrt(
             1 + math.log(c.max_position_embeddings / original) / math.log(original))
     return keys

@@ -87,6 +87,16 @@ uint64_t work_bytes(const Graph& graph, const Extents& extents) {
   return work;
 }
 
+// Ops that one token and several go through alike, or in both forms (linear, attention).
+int64_t few_tokens_of(const Graph& graph) {
+  const bool all = std::all_of(graph.ops.begin(), graph.ops.end(), [](const Op& op) {
+    if (const auto* a = std::get_if<AttentionOp>(&op)) return a->causal;
+    return !std::holds_alternative<CopyHeadsOp>(op) && !std::holds_alternative<HeadLinearOp>(op) &&
+           !std::holds_alternative<ExpertsOp>(op) && !std::holds_alternative<ShortConvOp>(op);
+  });
+  return all ? kFewTokens : 1;
+}
+
 ScratchPlan plan_scratch(const Graph& graph, const Extents& extents, const Program& program, int n_threads) {
   ScratchPlan p;
   int64_t rope_floats = 0, partial = 0;
@@ -118,10 +128,13 @@ ScratchPlan plan_scratch(const Graph& graph, const Extents& extents, const Progr
   bool dense = false;
   for (const WeightSpec& w : graph.weights) dense |= (w.use & kUseMatrix) && !is_packed(w);
   p.partials = p.rows + (dense && extents.max_tokens > 1 ? bytes(extents.max_tokens * p.max_cols) : 0);
-  p.ropes = p.partials + bytes(partial);
+  const int64_t few = std::min<int64_t>(few_tokens_of(graph), extents.max_tokens);
+  p.partials_floats = partial;
+  p.ropes = p.partials + bytes(partial * few);
   p.experts = p.ropes + bytes(rope_floats * extents.max_tokens);
   p.threads = p.experts + experts;
-  p.thread_input = align_up(ActRow::bytes_needed(cols));
+  p.few_rows = align_up(ActRow::bytes_needed(cols));
+  p.thread_input = p.few_rows * static_cast<uint64_t>(few);
   p.thread_work = p.thread_input + bytes(p.max_cols);
   p.thread_bytes = p.thread_work + align_up(work_bytes(graph, extents));
   p.total = p.threads + p.thread_bytes * static_cast<uint64_t>(n_threads);
@@ -243,7 +256,7 @@ Result<MemoryNeeds> CpuBackend::plan(const Graph& graph, const Extents& extents)
     if (!sum) return too_big("the state of the convolutions");
     needs.kv_bytes = *sum;
   }
-  needs.scratch_bytes = plan_scratch(graph, extents, make_program(graph, extents), pool_.n_threads()).total;
+  needs.scratch_bytes = plan_scratch(graph, extents, make_program(graph, extents), pool_.max_threads()).total;
   for (const RotationSpec& r : graph.rotations) {  // signs and the small matrix
     const int64_t m = rotation_odd(r.width);
     needs.scratch_bytes += static_cast<uint64_t>(r.width + m * m) * sizeof(float);
@@ -275,7 +288,6 @@ Status CpuBackend::allocate(Graph graph, const Extents& extents) {
     const uint64_t bytes = kv_layer_bytes(spec, extents).value_or(0);
     kv_memory.push_back(take(bytes));
     if (kv_memory.back() == nullptr) return no_memory;
-    std::memset(kv_memory.back().get(), 0, static_cast<size_t>(bytes));
     kv.push_back(kv_layer_at(kv_memory.back().get(), kv_shape(spec, extents)));
   }
   std::vector<Memory> conv_memory;
@@ -289,7 +301,7 @@ Status CpuBackend::allocate(Graph graph, const Extents& extents) {
     conv.push_back({ring, ring + kConvRing * spec.width, spec.width, spec.kernel});
   }
   Program program = make_program(graph, extents);
-  const ScratchPlan plan = plan_scratch(graph, extents, program, pool_.n_threads());
+  const ScratchPlan plan = plan_scratch(graph, extents, program, pool_.max_threads());
   Memory scratch = take(plan.total);
   if (scratch == nullptr) return no_memory;
   rotations_.clear();
@@ -304,6 +316,7 @@ Status CpuBackend::allocate(Graph graph, const Extents& extents) {
   conv_memory_ = std::move(conv_memory);
   conv_ = std::move(conv);
   scratch_ = std::move(scratch);
+  kv_clean_ = 0;
   conv_end_ = 0;
   conv_from_ = -conv_reach();
   n_outputs_ = 0;
@@ -380,6 +393,18 @@ int64_t CpuBackend::resume_point(int64_t n_past) const {
   return n_past - conv_reach() >= conv_from_ ? n_past : n_past / kConvRing * kConvRing;
 }
 
+int64_t CpuBackend::few_tokens() const {
+  return std::min<int64_t>(few_tokens_of(graph_), extents_.max_tokens);
+}
+
+void CpuBackend::clear_until(int64_t position) {
+  constexpr int64_t kAtOnce = 128;
+  if (position <= kv_clean_) return;
+  const int64_t end = std::min((position + kAtOnce - 1) / kAtOnce * kAtOnce, padded_context(extents_));
+  for (const KvLayer& kv : kv_) kv_clear(kv, kv_clean_, end);
+  kv_clean_ = end;
+}
+
 Status CpuBackend::run(const Step& step) {
   const auto n = static_cast<int64_t>(step.tokens.size());
   const auto n_outputs = static_cast<int64_t>(step.output_rows.size());
@@ -390,6 +415,9 @@ Status CpuBackend::run(const Step& step) {
                 " outputs at position " + std::to_string(step.n_past) + " is outside the extents (context " +
                 std::to_string(extents_.n_ctx) + ", tokens " + std::to_string(extents_.max_tokens) +
                 ", outputs " + std::to_string(extents_.max_outputs) + ")"};
+  if (step.one_by_one && n > few_tokens())
+    return {ErrorCode::invalid_argument, "a step of " + std::to_string(n) + " tokens one by one; " +
+                                             std::to_string(few_tokens()) + " are possible"};
   for (int64_t i = 0; i < n_outputs; ++i) {
     const int32_t r = step.output_rows[static_cast<size_t>(i)];
     if (r < 0 || r >= n || (i > 0 && r <= step.output_rows[static_cast<size_t>(i) - 1]))
@@ -407,6 +435,9 @@ Status CpuBackend::run(const Step& step) {
   if (resume_point(step.n_past) != step.n_past)
     return {ErrorCode::invalid_argument, "a step cannot go on at position " + std::to_string(step.n_past) +
                                              "; it can at " + std::to_string(resume_point(step.n_past))};
+  clear_until(step.n_past + n);
+  if (!chosen_dot_) chosen_dot_ = best_dot();
+  dot_ = *chosen_dot_;
   pool_.run([&](Worker& worker) { Execution(*this, step, worker).run(); });
   n_outputs_ = n_outputs;
   if (!conv_.empty()) {
@@ -424,7 +455,7 @@ std::span<const float> CpuBackend::logits(int64_t i) const {
   return {act(graph_.logits) + static_cast<size_t>(i) * width, width};
 }
 
-std::unique_ptr<CpuBackend> make_backend(ThreadPool& pool, Dot dot) {
+std::unique_ptr<CpuBackend> make_backend(ThreadPool& pool, std::optional<Dot> dot) {
   return std::unique_ptr<CpuBackend>(new (std::nothrow) CpuBackend(pool, dot));
 }
 
@@ -432,6 +463,9 @@ std::unique_ptr<CpuBackend> make_backend(ThreadPool& pool, Dot dot) {
 
 namespace nutshell {
 
-std::unique_ptr<Backend> make_cpu_backend(ThreadPool& pool) { return cpu::make_backend(pool, best_dot()); }
+std::unique_ptr<Backend> make_cpu_backend(ThreadPool& pool) {
+  warm_up_dots();
+  return cpu::make_backend(pool, std::nullopt);
+}
 
 }  // namespace nutshell

@@ -5,12 +5,14 @@
 #include <algorithm>
 #include <cstdlib>
 #include <new>
+#include <optional>
 
 #include "backend/cpu/program.h"
 #include "kernels/attention.h"
 #include "kernels/dense.h"
 #include "kernels/matmul.h"
 #include "kernels/matvec.h"
+#include "kernels/matvec_few.h"
 #include "kernels/rotate.h"
 #include "kernels/rows.h"
 
@@ -58,6 +60,8 @@ struct ScratchPlan {
   uint64_t thread_bytes = 0;                                   // per thread, from threads on
   uint64_t thread_act = 0, thread_input = 0, thread_work = 0;  // within a thread's part
   uint64_t total = 0;
+  uint64_t few_rows = 0;        // bytes between the quantised rows of a one_by_one step, from thread_act on
+  int64_t partials_floats = 0;  // of one token
   int64_t max_cols = 0;
 };
 
@@ -89,12 +93,14 @@ struct ConvLayer {
 
 class CpuBackend : public Backend {
  public:
-  CpuBackend(ThreadPool& pool, Dot dot) : pool_(pool), dot_(dot) {}
+  // Without a dot, the best one is measured at the first step.
+  CpuBackend(ThreadPool& pool, std::optional<Dot> dot) : pool_(pool), chosen_dot_(dot) {}
   Result<MemoryNeeds> plan(const Graph& graph, const Extents& extents) const override;
   Status allocate(Graph graph, const Extents& extents) override;
   int64_t upload_row_multiple(WeightId weight) const override;
   Status upload(WeightId weight, int64_t row0, int64_t n_rows, std::span<const uint8_t> bytes) override;
   int64_t resume_point(int64_t n_past) const override;
+  int64_t few_tokens() const override;
   Status run(const Step& step) override;
   std::span<const float> logits(int64_t i) const override;
 
@@ -102,10 +108,12 @@ class CpuBackend : public Backend {
   friend class Execution;
   Status upload_packed(Weight& weight, size_t run, int64_t row0, int64_t n_rows, const uint8_t* bytes);
   float* act(ActId id) const;
+  void clear_until(int64_t position);
   int64_t conv_reach() const;  // positions a convolution looks back; 0 without any
 
   ThreadPool& pool_;
-  const Dot dot_;
+  std::optional<Dot> chosen_dot_;
+  Dot dot_ = Dot::strict;  // of the step that runs
   Graph graph_;
   Extents extents_;
   Program program_;
@@ -114,6 +122,7 @@ class CpuBackend : public Backend {
   std::vector<Rotation> rotations_;
   std::vector<Memory> kv_memory_;
   std::vector<KvLayer> kv_;
+  int64_t kv_clean_ = 0;  // positions of the KV cache that hold numbers
   std::vector<Memory> conv_memory_;
   std::vector<ConvLayer> conv_;
   int64_t conv_end_ = 0;   // positions that the convolutions' state knows
@@ -155,27 +164,29 @@ class Execution {
   struct Experts;  // experts.cpp
   const float* input_row(const LinearStep& s, int64_t t, float* room) const;
   const float* source_row(const Source& s, int64_t t, float* room) const;
-  void linear_one(const LinearStep& s);
+  void linear_few(const LinearStep& s, int64_t n);
   void linear_many(const LinearStep& s, int64_t n);
-  void attend_one(const AttentionStep& s);
+  void attend_few(const AttentionStep& s);
+  void store_heads(const AttentionStep& s, int64_t t, int64_t head, float* k) const;
   void attend_many(const AttentionStep& s);
   void prepare_heads(const HeadPrep& prep, int64_t t, int64_t n_head, int64_t head_dim, float* x) const;
   struct Chunks {
     int64_t length, first, n, begin0;
   };
-  Chunks chunks_of(const AttentionShape& a) const;
-  float* partials(int64_t head, int64_t head_dim_v) const;
+  Chunks chunks_of(const AttentionShape& a, int64_t t) const;
+  float* partials(int64_t t, int64_t head, int64_t head_dim_v) const;
   AttentionShape attention_shape(const AttentionOp& op) const;  // with the sinks' values
 
   const CpuBackend& b_;
   const Step& step_;
   Worker& worker_;
   int64_t n_tokens_;
+  bool few_;         // one token, or several with the bits of one at a time
   uint8_t* thread_;  // this thread's scratch
 };
 
 Gate gate_of(Activation a);
 AttentionShape shape_of(const AttentionOp& op);  // without sinks: for sizes
-std::unique_ptr<CpuBackend> make_backend(ThreadPool& pool, Dot dot);
+std::unique_ptr<CpuBackend> make_backend(ThreadPool& pool, std::optional<Dot> dot);
 
 }  // namespace nutshell::cpu

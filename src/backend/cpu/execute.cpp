@@ -34,6 +34,7 @@ Execution::Execution(const CpuBackend& backend, const Step& step, Worker& worker
       step_(step),
       worker_(worker),
       n_tokens_(static_cast<int64_t>(step.tokens.size())),
+      few_(step.one_by_one || step.tokens.size() == 1),
       thread_(backend.scratch_.get() + backend.plan_.threads +
               backend.plan_.thread_bytes * static_cast<uint64_t>(worker.thread())) {}
 
@@ -152,12 +153,12 @@ const float* Execution::source_row(const Source& s, int64_t t, float* room) cons
                      room);
     return room;
   }
-  if (s.partials && n_tokens_ == 1) {
+  if (s.partials && few_) {
     const AttentionShape a = attention_shape(s.attention);
     const int64_t hd = a.head_dim_v;
-    const Chunks c = chunks_of(a);
+    const Chunks c = chunks_of(a, t);
     for (int64_t h = 0; h < a.n_head; ++h)
-      combine_partials(partials(h, hd), partial_floats(hd), c.n, hd, a.sink(h), room + h * hd);
+      combine_partials(partials(t, h, hd), partial_floats(hd), c.n, hd, a.sink(h), room + h * hd);
     return room;
   }
   return row(s.a, t);
@@ -165,39 +166,43 @@ const float* Execution::source_row(const Source& s, int64_t t, float* room) cons
 
 void Execution::operator()(const LinearStep& s) {
   const int64_t n = rows_of(s.source.a);
-  if (n == 1)
-    linear_one(s);
+  if (n == 1 || (few_ && n <= kFewTokens))
+    linear_few(s, n);
   else if (n > 1)
     linear_many(s, n);
 }
 
-// Every thread makes and quantises the row for itself and then does its share of the weight rows.
-void Execution::linear_one(const LinearStep& s) {
+// Every thread makes and quantises the rows for itself and then does its share of the weight rows.
+void Execution::linear_few(const LinearStep& s, int64_t n) {
   auto* room = reinterpret_cast<float*>(thread_ + b_.plan_.thread_input);
-  const float* x = input_row(s, 0, room);
   const int64_t n_cols = width_of(s.op.in);
   int forms = 0;
   for (const LinearOp::Part& p : s.op.parts)
     if (const Weight& w = weight(p.weight); w.packed) forms |= matvec_forms(w.spec.dtype, b_.dot_);
-  ActRow q{};
-  if (forms != 0) {
-    q = ActRow::at(thread_, n_cols);
-    quantize_row(x, n_cols, forms, q);
+  ActRow q[kFewTokens] = {};
+  for (int64_t t = 0; t < n; ++t) {
+    const float* x = input_row(s, t, room);
+    if (forms != 0) {
+      q[t] = ActRow::at(thread_ + b_.plan_.few_rows * static_cast<uint64_t>(t), n_cols);
+      quantize_row(x, n_cols, forms, q[t]);
+    }
+    for (const LinearOp::Part& p : s.op.parts) {
+      const Weight& w = weight(p.weight);
+      if (w.packed) continue;
+      const auto [begin, end] = worker_.share(w.spec.n_rows, 16);
+      dense_matmul(w.dense(), x, n_cols, 1, {row(p.out, t), w.spec.n_rows, vector(p.bias), p.accumulate},
+                   begin, end, reinterpret_cast<float*>(thread_ + b_.plan_.thread_work));
+    }
   }
   for (const LinearOp::Part& p : s.op.parts) {
     const Weight& w = weight(p.weight);
-    float* y = row(p.out, 0);
-    if (w.packed) {
-      const auto [begin, end] = worker_.share((w.spec.n_rows + kSuperrow - 1) / kSuperrow);
-      const float* bias = vector(p.bias);
-      w.for_runs(begin, end, [&](const PackedMatrix& m, int64_t first, int64_t from, int64_t to) {
-        matvec(m, q, b_.dot_, bias == nullptr ? nullptr : bias + first, p.accumulate, y + first, from, to);
-      });
-    } else {
-      const auto [begin, end] = worker_.share(w.spec.n_rows, 16);
-      dense_matmul(w.dense(), x, n_cols, 1, {y, w.spec.n_rows, vector(p.bias), p.accumulate}, begin, end,
-                   reinterpret_cast<float*>(thread_ + b_.plan_.thread_work));
-    }
+    if (!w.packed) continue;
+    const auto [begin, end] = worker_.share((w.spec.n_rows + kSuperrow - 1) / kSuperrow);
+    const float* bias = vector(p.bias);
+    w.for_runs(begin, end, [&](const PackedMatrix& m, int64_t first, int64_t from, int64_t to) {
+      matvec_few(m, q, n, b_.dot_, bias == nullptr ? nullptr : bias + first, p.accumulate,
+                 row(p.out, 0) + first, w.spec.n_rows, from, to);
+    });
   }
 }
 
@@ -252,10 +257,10 @@ void Execution::prepare_heads(const HeadPrep& prep, int64_t t, int64_t n_head, i
              b_.graph_.ropes[static_cast<size_t>(prep.rope)].n_rot, n_head, head_dim, x);
 }
 
-Execution::Chunks Execution::chunks_of(const AttentionShape& a) const {
-  const int64_t n_positions = step_.n_past + 1, begin = a.first_seen(step_.n_past);
-  const int64_t length = chunk_length(n_positions), first = begin / length;
-  return {length, first, (n_positions - 1) / length - first + 1, begin};
+Execution::Chunks Execution::chunks_of(const AttentionShape& a, int64_t t) const {
+  const int64_t position = step_.n_past + t, begin = a.first_seen(position);
+  const int64_t length = chunk_length(position + 1), first = begin / length;
+  return {length, first, position / length - first + 1, begin};
 }
 
 AttentionShape Execution::attention_shape(const AttentionOp& op) const {
@@ -264,54 +269,73 @@ AttentionShape Execution::attention_shape(const AttentionOp& op) const {
   return a;
 }
 
-float* Execution::partials(int64_t head, int64_t head_dim_v) const {
-  return reinterpret_cast<float*>(b_.scratch_.get() + b_.plan_.partials) +
+float* Execution::partials(int64_t t, int64_t head, int64_t head_dim_v) const {
+  return reinterpret_cast<float*>(b_.scratch_.get() + b_.plan_.partials) + t * b_.plan_.partials_floats +
          head * kMaxChunks * partial_floats(head_dim_v);
 }
 
 void Execution::operator()(const AttentionStep& s) {
-  if (n_tokens_ == 1)
-    attend_one(s);
+  if (few_)
+    attend_few(s);
   else
     attend_many(s);
 }
 
-// Items are (kv head, chunk of positions); the one that holds the token's own position also stores its key
-// and value, so that no barrier is needed in between.
-void Execution::attend_one(const AttentionStep& s) {
+// Puts token t's key and value of a head into the cache; k: head_dim floats of work space.
+void Execution::store_heads(const AttentionStep& s, int64_t t, int64_t head, float* k) const {
+  const int64_t hd = s.op.head_dim, hd_v = s.op.head_dim_v;
+  std::memcpy(k, row(s.op.k, t) + head * hd, static_cast<size_t>(hd) * sizeof(float));
+  prepare_heads(s.k, t, 1, hd, k);
+  kv_store(b_.kv_[static_cast<size_t>(s.op.layer)], head, step_.n_past + t, k, row(s.op.v, t) + head * hd_v);
+}
+
+// Items are (token, kv head, chunk of positions). With one token the item that holds its own position also
+// stores its key and value, so that no barrier is needed in between.
+void Execution::attend_few(const AttentionStep& s) {
   const AttentionShape a = attention_shape(s.op);
   const KvLayer& kv = b_.kv_[static_cast<size_t>(s.op.layer)];
-  const int64_t hd = a.head_dim, hd_v = a.head_dim_v, group = a.group(), position = step_.n_past;
-  const Chunks c = chunks_of(a);
+  const int64_t hd = a.head_dim, hd_v = a.head_dim_v, group = a.group();
   auto* q = reinterpret_cast<float*>(thread_ + b_.plan_.thread_work);
   float* k = q + group * hd;
   void* work = thread_ + b_.plan_.thread_work +
                (static_cast<uint64_t>((group + 1) * hd) * sizeof(float) + 63) / 64 * 64;
-  const auto [begin, end] = worker_.share(a.n_head_kv * c.n);
-  int64_t prepared = -1;
-  for (int64_t item = begin; item < end; ++item) {
-    const int64_t head = item / c.n, chunk = c.first + item % c.n;
-    if (head != prepared) {
-      std::memcpy(q, row(s.op.q, 0) + head * group * hd, static_cast<size_t>(group * hd) * sizeof(float));
-      prepare_heads(s.q, 0, group, hd, q);
-      prepared = head;
+  int64_t n_items = 0;
+  for (int64_t t = 0; t < n_tokens_; ++t) n_items += a.n_head_kv * chunks_of(a, t).n;
+  if (n_tokens_ > 1) {
+    const auto [first, last] = worker_.share(n_tokens_ * a.n_head_kv);
+    for (int64_t i = first; i < last; ++i) store_heads(s, i / a.n_head_kv, i % a.n_head_kv, k);
+    worker_.barrier();
+  }
+  const auto [begin, end] = worker_.share(n_items);
+  int64_t of_token = 0;  // the first item of token t
+  for (int64_t t = 0; t < n_tokens_; ++t) {
+    const Chunks c = chunks_of(a, t);
+    const int64_t position = step_.n_past + t;
+    int64_t prepared = -1;
+    for (int64_t item = std::max(begin, of_token) - of_token;
+         item < std::min(end - of_token, a.n_head_kv * c.n); ++item) {
+      const int64_t head = item / c.n, chunk = c.first + item % c.n;
+      if (head != prepared) {
+        std::memcpy(q, row(s.op.q, t) + head * group * hd, static_cast<size_t>(group * hd) * sizeof(float));
+        prepare_heads(s.q, t, group, hd, q);
+        prepared = head;
+      }
+      const int64_t from = std::max(c.begin0, chunk * c.length),
+                    to = std::min(position + 1, (chunk + 1) * c.length);
+      if (to == position + 1 && n_tokens_ == 1) store_heads(s, t, head, k);
+      float* partial = partials(t, head * group, hd_v) + (chunk - c.first) * partial_floats(hd_v);
+      attend_chunk(kv, a, head, q, from, to, partial, kMaxChunks * partial_floats(hd_v), work);
     }
-    const int64_t from = std::max(c.begin0, chunk * c.length),
-                  to = std::min(position + 1, (chunk + 1) * c.length);
-    if (to == position + 1) {
-      std::memcpy(k, row(s.op.k, 0) + head * hd, static_cast<size_t>(hd) * sizeof(float));
-      prepare_heads(s.k, 0, 1, hd, k);
-      kv_store(kv, head, position, k, row(s.op.v, 0) + head * hd_v);
-    }
-    float* partial = partials(head * group, hd_v) + (chunk - c.first) * partial_floats(hd_v);
-    attend_chunk(kv, a, head, q, from, to, partial, kMaxChunks * partial_floats(hd_v), work);
+    of_token += a.n_head_kv * c.n;
   }
   if (s.leave_partials) return;
   worker_.barrier();
-  const auto [h0, h1] = worker_.share(a.n_head);
-  for (int64_t h = h0; h < h1; ++h)
-    combine_partials(partials(h, hd_v), partial_floats(hd_v), c.n, hd_v, a.sink(h),
-                     row(s.op.out, 0) + h * hd_v);
+  const auto [h0, h1] = worker_.share(n_tokens_ * a.n_head);
+  for (int64_t i = h0; i < h1; ++i) {
+    const int64_t t = i / a.n_head, h = i % a.n_head;
+    combine_partials(partials(t, h, hd_v), partial_floats(hd_v), chunks_of(a, t).n, hd_v, a.sink(h),
+                     row(s.op.out, t) + h * hd_v);
+  }
 }
 
 void Execution::attend_many(const AttentionStep& s) {

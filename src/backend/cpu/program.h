@@ -49,7 +49,7 @@ struct Source {
   ActId b = kNone;  // up; kNone: none
   RmsNormOp norm_op{};
   Activation activation{};
-  bool partials = false;    // a is an attention output that one-token steps leave as partials
+  bool partials = false;    // a is an attention output that steps of few tokens leave as partials
   AttentionOp attention{};  // the attention then
 };
 
@@ -69,7 +69,7 @@ struct HeadPrep {
 struct AttentionStep {
   AttentionOp op;
   HeadPrep q, k;
-  bool leave_partials = false;  // one-token steps leave out to the linear that reads it
+  bool leave_partials = false;  // steps of few tokens leave out to the linear that reads it
 };
 
 struct CopyHeadsStep {

@@ -19,6 +19,13 @@ namespace nutshell {
 // Small tensors whose values shape the graph itself (RoPE frequency factors), read before it is built.
 using HostTensors = std::unordered_map<std::string, std::vector<float>>;
 
+// Those of the rotary frequencies: divisors of Llama 3, and LongRoPE's for short and long contexts.
+inline constexpr std::string_view kRopeFreqs = "rope_freqs.weight", kRopeShort = "rope_factors_short.weight",
+                                  kRopeLong = "rope_factors_long.weight";
+inline constexpr std::string_view kRopeTensors[] = {kRopeFreqs, kRopeShort, kRopeLong};
+// The divisors that hold for p.n_ctx, empty where there are none; g fails where LongRoPE's are missing.
+std::span<const float> rope_divisors(GraphBuilder& g, const HParams& p, const HostTensors& host);
+
 struct ArchDef {
   std::string_view name;  // general.architecture
   Result<HParams> (*read_hparams)(const GgufFile& file);
@@ -28,6 +35,10 @@ struct ArchDef {
   // Names in a Hugging Face folder; null: the architecture is read from GGUF only.
   const HfDef* hf = nullptr;
 };
+
+// arch.read_hparams() of a file; unsupported_architecture for LongRoPE where the architecture does not apply
+// it.
+Result<HParams> read_hparams(const ArchDef& arch, const GgufFile& file);
 
 std::span<const ArchDef* const> all_architectures();
 // unsupported_architecture names it and lists what is supported.

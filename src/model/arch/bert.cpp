@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "model/arch/arch.h"
+#include "model/hf/json.h"
 
 namespace nutshell {
 namespace {
@@ -22,6 +23,10 @@ Result<HParams> read(const GgufFile& file) {
         ErrorCode::unsupported_architecture,
         "pooling type " + std::to_string(pooling) + " is not supported; supported: mean (1), first (2)");
   p.pooling = pooling == 2 ? Pooling::first : Pooling::mean;
+  ASSIGN_OR_RETURN(p.normalize, file.get_bool(kNormalizeKey, true));
+  ASSIGN_OR_RETURN(p.max_text_tokens, file.get_i64(kMaxTextTokensKey, 0));
+  if (p.max_text_tokens < 0)
+    return Status(ErrorCode::corrupt_file, "texts of " + std::to_string(p.max_text_tokens) + " tokens");
   return p;
 }
 
@@ -70,8 +75,80 @@ void build(GraphBuilder& g, const HParams& p, const HostTensors&) {
   g.logits(g.select_outputs(x));
 }
 
+constexpr std::string_view kClasses[] = {"BertModel", "BertForMaskedLM", "BertForPreTraining"};
+constexpr std::string_view kActivations[] = {"gelu"};
+constexpr HfKey kKeys[] = {
+    {"hidden_size", "embedding_length"},           {"num_hidden_layers", "block_count"},
+    {"intermediate_size", "feed_forward_length"},  {"num_attention_heads", "attention.head_count"},
+    {"max_position_embeddings", "context_length"}, {"layer_norm_eps", "attention.layer_norm_epsilon"},
+};
+constexpr HfTensor kTensors[] = {
+    {"embeddings.word_embeddings.weight", "token_embd.weight"},
+    {"embeddings.position_embeddings.weight", "position_embd.weight"},
+    {"embeddings.token_type_embeddings.weight", "token_types.weight"},
+    {"embeddings.LayerNorm.weight", "token_embd_norm.weight"},
+    {"embeddings.LayerNorm.bias", "token_embd_norm.bias"},
+    {"embeddings.position_ids", ""},
+    {"encoder.layer.{l}.attention.self.query.weight", "blk.{l}.attn_q.weight"},
+    {"encoder.layer.{l}.attention.self.query.bias", "blk.{l}.attn_q.bias"},
+    {"encoder.layer.{l}.attention.self.key.weight", "blk.{l}.attn_k.weight"},
+    {"encoder.layer.{l}.attention.self.key.bias", "blk.{l}.attn_k.bias"},
+    {"encoder.layer.{l}.attention.self.value.weight", "blk.{l}.attn_v.weight"},
+    {"encoder.layer.{l}.attention.self.value.bias", "blk.{l}.attn_v.bias"},
+    {"encoder.layer.{l}.attention.output.dense.weight", "blk.{l}.attn_output.weight"},
+    {"encoder.layer.{l}.attention.output.dense.bias", "blk.{l}.attn_output.bias"},
+    {"encoder.layer.{l}.attention.output.LayerNorm.weight", "blk.{l}.attn_output_norm.weight"},
+    {"encoder.layer.{l}.attention.output.LayerNorm.bias", "blk.{l}.attn_output_norm.bias"},
+    {"encoder.layer.{l}.intermediate.dense.weight", "blk.{l}.ffn_up.weight"},
+    {"encoder.layer.{l}.intermediate.dense.bias", "blk.{l}.ffn_up.bias"},
+    {"encoder.layer.{l}.output.dense.weight", "blk.{l}.ffn_down.weight"},
+    {"encoder.layer.{l}.output.dense.bias", "blk.{l}.ffn_down.bias"},
+    {"encoder.layer.{l}.output.LayerNorm.weight", "blk.{l}.layer_output_norm.weight"},
+    {"encoder.layer.{l}.output.LayerNorm.bias", "blk.{l}.layer_output_norm.bias"},
+    // How the first checkpoints name scale and shift of a norm.
+    {"embeddings.LayerNorm.gamma", "token_embd_norm.weight"},
+    {"embeddings.LayerNorm.beta", "token_embd_norm.bias"},
+    {"encoder.layer.{l}.attention.output.LayerNorm.gamma", "blk.{l}.attn_output_norm.weight"},
+    {"encoder.layer.{l}.attention.output.LayerNorm.beta", "blk.{l}.attn_output_norm.bias"},
+    {"encoder.layer.{l}.output.LayerNorm.gamma", "blk.{l}.layer_output_norm.weight"},
+    {"encoder.layer.{l}.output.LayerNorm.beta", "blk.{l}.layer_output_norm.bias"},
+    // Heads of the training; a sentence is pooled by mean or first token instead.
+    {"pooler.dense.weight", ""},
+    {"pooler.dense.bias", ""},
+    {"cls.predictions.bias", ""},
+    {"cls.predictions.decoder.weight", ""},
+    {"cls.predictions.decoder.bias", ""},
+    {"cls.predictions.transform.dense.weight", ""},
+    {"cls.predictions.transform.dense.bias", ""},
+    {"cls.predictions.transform.LayerNorm.weight", ""},
+    {"cls.predictions.transform.LayerNorm.bias", ""},
+    {"cls.predictions.transform.LayerNorm.gamma", ""},
+    {"cls.predictions.transform.LayerNorm.beta", ""},
+    {"cls.seq_relationship.weight", ""},
+    {"cls.seq_relationship.bias", ""},
+};
+
+Status translate(const HfConfig& config, HfModel& out) {
+  ASSIGN_OR_RETURN(const int64_t types, config.integer("type_vocab_size", 2));
+  out.metadata.add("tokenizer.ggml.token_type_count", types);
+  ASSIGN_OR_RETURN(const std::string positions, config.text("position_embedding_type", "absolute"));
+  if (positions == "absolute") return {};
+  return {ErrorCode::unsupported_architecture, "the position embedding " + nutshell::quoted(positions) +
+                                                   " of " + config.file() +
+                                                   " is not supported; supported: absolute"};
+}
+
+constexpr HfDef kHf = {.classes = kClasses,
+                       .prefix = "bert.",
+                       .keys = kKeys,
+                       .tensors = kTensors,
+                       .activations = kActivations,
+                       .embeds = true,
+                       .translate = &translate};
+//
+
 }  // namespace
 
-extern const ArchDef arch_bert = {"bert", &read, {}, &build};
+extern const ArchDef arch_bert = {"bert", &read, {}, &build, &kHf};
 
 }  // namespace nutshell

@@ -9,8 +9,9 @@
 //   attn_kv_b (older files)                  keys and values are made for every head
 #include <cmath>
 
-#include "model/attention.h"
 #include "model/experts.h"
+#include "model/hf/json.h"
+#include "model/layer.h"
 
 namespace nutshell {
 namespace {
@@ -41,7 +42,7 @@ Result<HParams> read(const GgufFile& file) {
     return Status(ErrorCode::corrupt_file, "keys of " + std::to_string(m.head_dim) + " values cannot have " +
                                                std::to_string(p.rope.n_rot) + " rotated ones and others");
   double log_multiplier = 0;
-  RETURN_IF_ERROR(r.number("rope.scaling.yarn_log_multiplier", 0.0, 100.0, log_multiplier));
+  RETURN_IF_ERROR(r.number(kYarnLogMultiplierKey.data(), 0.0, 100.0, log_multiplier));
   m.attention_scale = attention_scale(p, log_multiplier);
   if (log_multiplier > 0 && p.rope.scaling == RopeScaling::yarn && p.rope.factor > 1.0)
     p.rope.attn_factor /= 1.0 + 0.1 * std::log(p.rope.factor);
@@ -64,7 +65,7 @@ class Layer {
     const ActId o = g_.has(name("attn_kv_b.weight")) ? attend_heads(h) : attend_latent(h);
     g_.add_linear(x, o, g_.matrix(name("attn_output.weight"), p_.n_embd, p_.n_head * m_.head_dim_v));
     const ActId f = g_.rms_norm(x, g_.vector(name("ffn_norm.weight"), p_.n_embd), p_.rms_eps);
-    if (il_ < p_.moe.n_dense_layers) return add_feed_forward(g_, p_, il_, x, f, p_.n_ff);
+    if (il_ < p_.moe.n_dense_layers) return add_feed_forward(g_, p_, {}, il_, x, f, p_.n_ff);
     // V3 scores groups of experts by their best two, V2 by the best one.
     const bool v3 = p_.moe.gating == kSigmoid;
     add_experts(g_, p_,
@@ -72,7 +73,7 @@ class Layer {
                  .normalize = p_.moe.normalize,
                  .group_best = v3 ? 2 : 1},
                 il_, x, f);
-    if (p_.moe.n_shared > 0) add_feed_forward(g_, p_, il_, x, f, p_.moe.n_shared * p_.moe.n_ff, "_shexp");
+    if (p_.moe.n_shared > 0) add_feed_forward(g_, p_, {}, il_, x, f, p_.moe.n_shared * p_.moe.n_ff, "_shexp");
   }
 
  private:
@@ -161,8 +162,89 @@ void build(GraphBuilder& g, const HParams& p, const HostTensors&) {
   add_head(g, p, x);
 }
 
+constexpr std::string_view kV2 = "DeepseekV2ForCausalLM", kV3 = "DeepseekV3ForCausalLM";
+constexpr std::string_view kClasses[] = {kV2, kV3};
+constexpr HfKey kKeys[] = {
+    {"q_lora_rank", "attention.q_lora_rank", false},
+    {"kv_lora_rank", "attention.kv_lora_rank"},
+    {"v_head_dim", "attention.value_length"},
+    {"num_attention_heads", "attention.head_count_kv"},  // keys and values are made for every head
+    {"first_k_dense_replace", "leading_dense_block_count", false},
+    {"n_routed_experts", "expert_count", false},
+    {"num_local_experts", "expert_count", false},  // as transformers 5 writes it
+    {"num_experts_per_tok", "expert_used_count"},
+    {"n_shared_experts", "expert_shared_count", false},
+    {"moe_intermediate_size", "expert_feed_forward_length"},
+    {"routed_scaling_factor", "expert_weights_scale", false},
+};
+constexpr HfTensor kTensors[] = {
+    {"layers.{l}.self_attn.q_a_proj.weight", "blk.{l}.attn_q_a.weight"},
+    {"layers.{l}.self_attn.q_a_layernorm.weight", "blk.{l}.attn_q_a_norm.weight"},
+    {"layers.{l}.self_attn.q_b_proj.weight", "blk.{l}.attn_q_b.weight"},
+    {"layers.{l}.self_attn.kv_a_proj_with_mqa.weight", "blk.{l}.attn_kv_a_mqa.weight"},
+    {"layers.{l}.self_attn.kv_a_layernorm.weight", "blk.{l}.attn_kv_a_norm.weight"},
+    {"layers.{l}.self_attn.kv_b_proj.weight", "blk.{l}.attn_kv_b.weight"},
+    {"layers.{l}.mlp.gate.weight", "blk.{l}.ffn_gate_inp.weight"},
+    {"layers.{l}.mlp.gate.e_score_correction_bias", "blk.{l}.exp_probs_b.bias"},
+    {"layers.{l}.mlp.experts.{e}.gate_proj.weight", "blk.{l}.ffn_gate_exps.weight"},
+    {"layers.{l}.mlp.experts.{e}.up_proj.weight", "blk.{l}.ffn_up_exps.weight"},
+    {"layers.{l}.mlp.experts.{e}.down_proj.weight", "blk.{l}.ffn_down_exps.weight"},
+    {"layers.{l}.mlp.shared_experts.gate_proj.weight", "blk.{l}.ffn_gate_shexp.weight"},
+    {"layers.{l}.mlp.shared_experts.up_proj.weight", "blk.{l}.ffn_up_shexp.weight"},
+    {"layers.{l}.mlp.shared_experts.down_proj.weight", "blk.{l}.ffn_down_shexp.weight"},
+};
+
+// How experts are chosen: V2 by softmax, with groups or without; V3 by sigmoid and groups, whatever
+// topk_method says (transformers: DeepseekV3TopkRouter).
+Status translate_routing(const HfConfig& config, bool v3, HfModel& out) {
+  out.metadata.add(out.key("expert_gating_func"), v3 ? kSigmoid : kSoftmax);
+  ASSIGN_OR_RETURN(const bool normalized, config.boolean("norm_topk_prob", v3));
+  ASSIGN_OR_RETURN(const std::string method, config.text("topk_method", "greedy"));
+  ASSIGN_OR_RETURN(const int64_t every, config.integer("moe_layer_freq", 1));
+  const bool known = v3 || method == "greedy" || method == "group_limited_greedy";
+  if (!known || every != 1 || (!v3 && normalized))
+    return {ErrorCode::unsupported_architecture,
+            config.file() + ": experts chosen by " + nutshell::quoted(method) +
+                ", only in some layers, or weighed in another way are not supported"};
+  if (v3) out.metadata.add(out.key("expert_weights_norm"), normalized);
+  if ((!v3 && method == "greedy") || !config.has("n_group")) return {};
+  ASSIGN_OR_RETURN(const int64_t groups, config.integer("n_group"));
+  ASSIGN_OR_RETURN(const int64_t used, config.integer("topk_group"));
+  out.metadata.add(out.key("expert_group_count"), groups);
+  out.metadata.add(out.key("expert_group_used_count"), used);
+  return {};
+}
+
+Status translate(const HfConfig& config, HfModel& out) {
+  ASSIGN_OR_RETURN(const std::vector<std::string> classes, config.texts("architectures"));
+  const bool v3 = !classes.empty() && classes[0] == kV3;
+  RETURN_IF_ERROR(translate_routing(config, v3, out));
+  ASSIGN_OR_RETURN(const int64_t nope, config.integer("qk_nope_head_dim"));
+  ASSIGN_OR_RETURN(const int64_t rotated, config.integer("qk_rope_head_dim"));
+  if (nope < 1 || nope > 1 << 16 || rotated < 1 || rotated > 1 << 16)
+    return {ErrorCode::corrupt_file, config.file() + ": the widths of a head are " + std::to_string(nope) +
+                                         " and " + std::to_string(rotated)};
+  out.metadata.add(out.key("attention.key_length"), nope + rotated);
+  ASSIGN_OR_RETURN(const bool pairs, config.boolean("rope_interleave", true));
+  const std::string at = hf_rope_path(config, "full_attention");
+  ASSIGN_OR_RETURN(const double all, config.number(at + "mscale_all_dim", 0.0));
+  ASSIGN_OR_RETURN(const double mscale, config.number(at + "mscale", all));
+  if (!pairs || mscale != all)
+    return {ErrorCode::unsupported_architecture,
+            config.file() + ": rotated halves of a head, or a magnitude of the rotation, are not supported"};
+  if (all > 0) out.metadata.add(out.key(kYarnLogMultiplierKey), 0.1 * all);
+  return add_hf_rope(config, rotated, out);
+}
+
+constexpr HfDef kHf = {.classes = kClasses,
+                       .keys = kKeys,
+                       .tensors = kTensors,
+                       .base = &hf_layers,
+                       .activations = kHfSilu,
+                       .translate = &translate};
+
 }  // namespace
 
-extern const ArchDef arch_deepseek2 = {"deepseek2", &read, {}, &build};
+extern const ArchDef arch_deepseek2 = {"deepseek2", &read, {}, &build, &kHf};
 
 }  // namespace nutshell

@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "model/decoder.h"
+#include "model/hf/json.h"
 
 namespace nutshell {
 namespace {
@@ -22,16 +23,43 @@ Result<HParams> read(const GgufFile& file) {
 }
 
 void build(GraphBuilder& g, const HParams& p, const HostTensors&) {
-  DecoderTraits traits{.rope_style = RopeStyle::half, .activation = Activation::gelu_tanh};
-  traits.post_norms = true;
+  DecoderTraits traits{.layer = {.activation = Activation::gelu_tanh, .post_norms = true}};
   traits.embed_scale = std::sqrt(static_cast<float>(p.n_embd));
   if (p.n_layer == kLayers27B)
-    traits.attention_scale = 1.0f / std::sqrt(static_cast<float>(p.n_embd / p.n_head));
+    traits.layer.attention_scale = 1.0f / std::sqrt(static_cast<float>(p.n_embd / p.n_head));
   build_decoder(g, p, traits, make_rope(p.rope));
 }
 
+constexpr std::string_view kClasses[] = {"Gemma2ForCausalLM"};
+constexpr HfKey kKeys[] = {
+    {"attn_logit_softcapping", "attn_logit_softcapping"},
+    {"final_logit_softcapping", "final_logit_softcapping"},
+};
+constexpr HfTensor kTensors[] = {
+    {"norm.weight", "output_norm.weight", TensorTransform::plus_one},
+    {"layers.{l}.input_layernorm.weight", "blk.{l}.attn_norm.weight", TensorTransform::plus_one},
+    {"layers.{l}.post_attention_layernorm.weight", "blk.{l}.post_attention_norm.weight",
+     TensorTransform::plus_one},
+    {"layers.{l}.pre_feedforward_layernorm.weight", "blk.{l}.ffn_norm.weight", TensorTransform::plus_one},
+    {"layers.{l}.post_feedforward_layernorm.weight", "blk.{l}.post_ffw_norm.weight",
+     TensorTransform::plus_one},
+};
+
+Status translate(const HfConfig& config, HfModel& out) {
+  RETURN_IF_ERROR(check_attention_scalar(config, kLayers27B));
+  return add_sliding_window(config, out);
+}
+
+constexpr HfDef kHf = {.classes = kClasses,
+                       .keys = kKeys,
+                       .tensors = kTensors,
+                       .base = &hf_decoder,
+                       .activations = kHfGeluTanh,
+                       .tied = true,
+                       .translate = &translate};
+
 }  // namespace
 
-extern const ArchDef arch_gemma2 = {"gemma2", &read, {}, &build};
+extern const ArchDef arch_gemma2 = {"gemma2", &read, {}, &build, &kHf};
 
 }  // namespace nutshell

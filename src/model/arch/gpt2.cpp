@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "model/arch/arch.h"
+#include "model/hf/json.h"
 
 namespace nutshell {
 namespace {
@@ -49,8 +50,64 @@ void build(GraphBuilder& g, const HParams& p, const HostTensors&) {
   g.logits(g.linear(last, g.matrix(head, p.n_vocab, p.n_embd)));
 }
 
+constexpr std::string_view kClasses[] = {"GPT2LMHeadModel"};
+constexpr std::string_view kActivations[] = {"gelu_new"};
+constexpr HfKey kKeys[] = {
+    {"n_embd", "embedding_length"},
+    {"n_layer", "block_count"},
+    {"n_inner", "feed_forward_length", false},
+    {"n_head", "attention.head_count"},
+    {"n_positions", "context_length"},
+    {"layer_norm_epsilon", "attention.layer_norm_epsilon"},
+};
+// Its matrices are stored [n_in, n_out].
+constexpr HfTensor kTensors[] = {
+    {"wte.weight", "token_embd.weight"},
+    {"wpe.weight", "position_embd.weight"},
+    {"ln_f.weight", "output_norm.weight"},
+    {"ln_f.bias", "output_norm.bias"},
+    {"lm_head.weight", "output.weight"},
+    {"h.{l}.ln_1.weight", "blk.{l}.attn_norm.weight"},
+    {"h.{l}.ln_1.bias", "blk.{l}.attn_norm.bias"},
+    {"h.{l}.attn.c_attn.weight", "blk.{l}.attn_qkv.weight", TensorTransform::transposed},
+    {"h.{l}.attn.c_attn.bias", "blk.{l}.attn_qkv.bias"},
+    {"h.{l}.attn.c_proj.weight", "blk.{l}.attn_output.weight", TensorTransform::transposed},
+    {"h.{l}.attn.c_proj.bias", "blk.{l}.attn_output.bias"},
+    {"h.{l}.ln_2.weight", "blk.{l}.ffn_norm.weight"},
+    {"h.{l}.ln_2.bias", "blk.{l}.ffn_norm.bias"},
+    {"h.{l}.mlp.c_fc.weight", "blk.{l}.ffn_up.weight", TensorTransform::transposed},
+    {"h.{l}.mlp.c_fc.bias", "blk.{l}.ffn_up.bias"},
+    {"h.{l}.mlp.c_proj.weight", "blk.{l}.ffn_down.weight", TensorTransform::transposed},
+    {"h.{l}.mlp.c_proj.bias", "blk.{l}.ffn_down.bias"},
+    {"h.{l}.attn.bias", ""},  // the causal mask
+    {"h.{l}.attn.masked_bias", ""},
+};
+
+Status translate(const HfConfig& config, HfModel& out) {
+  const std::string n_ff = out.key("feed_forward_length");
+  if (!out.metadata.has(n_ff)) {
+    ASSIGN_OR_RETURN(const int64_t n_embd, config.integer("n_embd"));
+    if (n_embd < 1 || n_embd > 1 << 20)
+      return {ErrorCode::corrupt_file, config.file() + ": n_embd is " + std::to_string(n_embd)};
+    out.metadata.add(n_ff, 4 * n_embd);
+  }
+  ASSIGN_OR_RETURN(const bool scaled, config.boolean("scale_attn_weights", true));
+  ASSIGN_OR_RETURN(const bool by_layer, config.boolean("scale_attn_by_inverse_layer_idx", false));
+  if (scaled && !by_layer) return {};
+  return {ErrorCode::unsupported_architecture,
+          config.file() + ": scores that are not scaled by the head's width alone are not supported"};
+}
+
+constexpr HfDef kHf = {.classes = kClasses,
+                       .prefix = "transformer.",
+                       .keys = kKeys,
+                       .tensors = kTensors,
+                       .activations = kActivations,
+                       .tied = true,
+                       .translate = &translate};
+
 }  // namespace
 
-extern const ArchDef arch_gpt2 = {"gpt2", &read, {}, &build};
+extern const ArchDef arch_gpt2 = {"gpt2", &read, {}, &build, &kHf};
 
 }  // namespace nutshell

@@ -1,8 +1,8 @@
 // gpt-oss: OpenAI's gpt-oss. Every other layer sees a sliding window (the first one does); attention has
 // biases and a sink per head; a mixture of experts with biases and a clamped gate in every layer, its
 // router's softmax over the chosen ones; YaRN. The published weights of the experts are MXFP4.
-#include "model/attention.h"
 #include "model/experts.h"
+#include "model/layer.h"
 
 namespace nutshell {
 namespace {
@@ -14,6 +14,7 @@ Result<HParams> read(const GgufFile& file) {
   const HParamReader r(file, p.architecture);
   RETURN_IF_ERROR(r.window(0, kWindowPattern, p));
   RETURN_IF_ERROR(read_experts(file, p));
+  p.rope.whole_pairs = false;  // as the family was trained; files do not say it
   return p;
 }
 

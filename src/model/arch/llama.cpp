@@ -5,14 +5,9 @@
 namespace nutshell {
 namespace {
 
-constexpr std::string_view kFactors = "rope_freqs.weight";
-constexpr std::string_view kHostTensors[] = {kFactors};
-
 void build(GraphBuilder& g, const HParams& p, const HostTensors& host) {
-  const auto factors = host.find(std::string(kFactors));
-  const std::span<const float> divisors = factors == host.end() ? std::span<const float>{} : factors->second;
   const RopeStyle style = p.rope_halves ? RopeStyle::half : RopeStyle::interleaved;
-  build_decoder(g, p, {.rope_style = style}, make_rope(p.rope, divisors));
+  build_decoder(g, p, {.layer = {.rope_style = style}}, make_rope(p.rope, rope_divisors(g, p, host)));
 }
 
 constexpr std::string_view kClasses[] = {"LlamaForCausalLM", "MistralForCausalLM"};
@@ -28,6 +23,6 @@ constexpr HfDef kHf = {
 
 }  // namespace
 
-extern const ArchDef arch_llama = {"llama", &read_common_hparams, kHostTensors, &build, &kHf};
+extern const ArchDef arch_llama = {"llama", &read_common_hparams, kRopeTensors, &build, &kHf};
 
 }  // namespace nutshell

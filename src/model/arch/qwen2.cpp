@@ -6,7 +6,7 @@ namespace nutshell {
 namespace {
 
 void build(GraphBuilder& g, const HParams& p, const HostTensors&) {
-  build_decoder(g, p, {.rope_style = RopeStyle::half}, make_rope(p.rope));
+  build_decoder(g, p, {}, make_rope(p.rope));
 }
 
 constexpr std::string_view kClasses[] = {"Qwen2ForCausalLM"};

@@ -5,7 +5,7 @@ namespace nutshell {
 namespace {
 
 void build(GraphBuilder& g, const HParams& p, const HostTensors&) {
-  build_decoder(g, p, {.rope_style = RopeStyle::half, .qk_norm = true}, make_rope(p.rope));
+  build_decoder(g, p, {.layer = {.qk_norm = true}}, make_rope(p.rope));
 }
 
 constexpr std::string_view kClasses[] = {"Qwen3ForCausalLM"};

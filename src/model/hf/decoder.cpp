@@ -74,7 +74,8 @@ Status add_yarn(const HfConfig& config, const std::string& at, HfModel& out) {
   ASSIGN_OR_RETURN(const int64_t trained, config.integer(at + "original_max_position_embeddings", context));
   out.metadata.add(out.key("rope.scaling.type"), "yarn");
   out.metadata.add(out.key("rope.scaling.factor"), factor);
-  out.metadata.add(out.key("rope.scaling.original_context_length"), trained);
+  if (const std::string key = out.key("rope.scaling.original_context_length"); !out.metadata.has(key))
+    out.metadata.add(key, trained);
   out.metadata.add(out.key("rope.scaling.yarn_ext_factor"), 1.0);
   for (const auto& [from, to] : {std::pair{"beta_fast", "rope.scaling.yarn_beta_fast"},
                                  std::pair{"beta_slow", "rope.scaling.yarn_beta_slow"}}) {
@@ -82,23 +83,40 @@ Status add_yarn(const HfConfig& config, const std::string& at, HfModel& out) {
     ASSIGN_OR_RETURN(const double value, config.number(at + from));
     out.metadata.add(out.key(to), value);
   }
-  // attention_factor replaces what YaRN would multiply by itself.
-  if (config.has(at + "attention_factor") || config.has(at + "mscale") || config.has(at + "mscale_all_dim"))
+  // attention_factor replaces what YaRN would multiply by itself; deepseek2 has read the mscales.
+  const bool mscale = (config.has(at + "mscale") || config.has(at + "mscale_all_dim")) &&
+                      !out.metadata.has(out.key(kYarnLogMultiplierKey));
+  if (config.has(at + "attention_factor") || mscale)
     return {ErrorCode::unsupported_architecture,
             config.file() + ": a YaRN scaling with a magnitude of its own is not supported in a folder"};
   return {};
 }
 
-// n_rot: values of a head that turn.
-Status add_rope(const HfConfig& config, int64_t head_dim, HfModel& out) {
-  // transformers 5 writes rope_parameters, 4 rope_theta and rope_scaling.
-  const std::string at = config.has("rope_parameters") ? "rope_parameters." : "rope_scaling.";
+Status translate(const HfConfig& config, HfModel& out) {
+  ASSIGN_OR_RETURN(const int64_t n_embd, config.integer("hidden_size"));
+  ASSIGN_OR_RETURN(const int64_t n_head, config.integer("num_attention_heads"));
+  if (n_head < 1) return {ErrorCode::corrupt_file, config.file() + ": num_attention_heads is not positive"};
+  ASSIGN_OR_RETURN(const int64_t head_dim, config.integer("head_dim", n_embd / n_head));
+  if (head_dim < 1 || head_dim > 1 << 16)
+    return {ErrorCode::corrupt_file, config.file() + ": head_dim is " + std::to_string(head_dim)};
+  return add_hf_rope(config, head_dim, out);
+}
+
+}  // namespace
+
+std::string hf_rope_path(const HfConfig& config, const std::string& layers) {
+  if (!config.has("rope_parameters")) return "rope_scaling.";
+  return config.has("rope_parameters." + layers) ? "rope_parameters." + layers + "." : "rope_parameters.";
+}
+
+Status add_hf_rope(const HfConfig& config, int64_t head_dim, HfModel& out) {
+  const std::string at = hf_rope_path(config, "full_attention");
   ASSIGN_OR_RETURN(const double old_base, config.number("rope_theta", 10000.0));
-  ASSIGN_OR_RETURN(const double base, config.number("rope_parameters.rope_theta", old_base));
+  ASSIGN_OR_RETURN(const double base, config.number(at + "rope_theta", old_base));
   out.metadata.add(out.key("rope.freq_base"), base);
   int64_t n_rot = head_dim;
   ASSIGN_OR_RETURN(const double old_part, config.number("partial_rotary_factor", 1.0));
-  ASSIGN_OR_RETURN(const double part, config.number("rope_parameters.partial_rotary_factor", old_part));
+  ASSIGN_OR_RETURN(const double part, config.number(at + "partial_rotary_factor", old_part));
   if (!(part > 0.0 && part <= 1.0))
     return {ErrorCode::corrupt_file, config.file() + ": partial_rotary_factor is " + std::to_string(part)};
   n_rot = static_cast<int64_t>(static_cast<double>(head_dim) * part);
@@ -106,6 +124,7 @@ Status add_rope(const HfConfig& config, int64_t head_dim, HfModel& out) {
   ASSIGN_OR_RETURN(const std::string old_type, config.text(at + "type", "default"));
   ASSIGN_OR_RETURN(const std::string type, config.text(at + "rope_type", old_type));
   if (type == "default") return {};
+  if ((type == "longrope" || type == "su") && !out.computed.empty()) return {};  // phi3 has its divisors
   if (type == "llama3") return add_llama3_factors(config, at, base, n_rot, out);
   if (type == "yarn") return add_yarn(config, at, out);
   if (type == "linear") {
@@ -119,17 +138,45 @@ Status add_rope(const HfConfig& config, int64_t head_dim, HfModel& out) {
               " is not supported; supported: default, linear, llama3, yarn"};
 }
 
-Status translate(const HfConfig& config, HfModel& out) {
+Status add_sliding_window(const HfConfig& config, HfModel& out) {
+  if (!config.has("sliding_window")) return {};
+  ASSIGN_OR_RETURN(const int64_t window, config.integer("sliding_window"));
+  out.metadata.add(out.key("attention.sliding_window"), window);
+  const std::string key = out.key("attention.sliding_window_pattern");
+  if (config.has("layer_types")) {
+    ASSIGN_OR_RETURN(const std::vector<std::string> types, config.texts("layer_types"));
+    std::vector<int64_t> flags;
+    for (const std::string& type : types) {
+      if (type != "sliding_attention" && type != "full_attention")
+        return {ErrorCode::unsupported_architecture,
+                config.file() + ": layers of the type " + nutshell::quoted(type) + " are not supported here"};
+      flags.push_back(type == "sliding_attention");
+    }
+    out.metadata.add(key, std::span<const int64_t>(flags));
+    return {};
+  }
+  for (const char* name : {"sliding_window_pattern", "_sliding_window_pattern"})
+    if (config.has(name)) {
+      ASSIGN_OR_RETURN(const int64_t pattern, config.integer(name));
+      out.metadata.add(key, pattern);
+      return {};
+    }
+  return {};
+}
+
+Status check_attention_scalar(const HfConfig& config, int64_t large_layers) {
   ASSIGN_OR_RETURN(const int64_t n_embd, config.integer("hidden_size"));
   ASSIGN_OR_RETURN(const int64_t n_head, config.integer("num_attention_heads"));
   if (n_head < 1) return {ErrorCode::corrupt_file, config.file() + ": num_attention_heads is not positive"};
-  ASSIGN_OR_RETURN(const int64_t head_dim, config.integer("head_dim", n_embd / n_head));
-  if (head_dim < 1 || head_dim > 1 << 16)
-    return {ErrorCode::corrupt_file, config.file() + ": head_dim is " + std::to_string(head_dim)};
-  return add_rope(config, head_dim, out);
+  ASSIGN_OR_RETURN(const int64_t n_layer, config.integer("num_hidden_layers"));
+  ASSIGN_OR_RETURN(const int64_t head_dim, config.integer("head_dim"));
+  const int64_t expected = n_layer == large_layers ? n_embd / n_head : head_dim;
+  ASSIGN_OR_RETURN(const int64_t scalar, config.integer("query_pre_attn_scalar", expected));
+  if (scalar == expected) return {};
+  return {ErrorCode::unsupported_architecture, config.file() + ": query_pre_attn_scalar is " +
+                                                   std::to_string(scalar) +
+                                                   ", supported for this model: " + std::to_string(expected)};
 }
-
-}  // namespace
 
 Status refuse_sliding_window(const HfConfig& config, std::string_view key) {
   const nlohmann::json* value = config.find(key);
@@ -138,7 +185,7 @@ Status refuse_sliding_window(const HfConfig& config, std::string_view key) {
           config.file() + " asks for a sliding attention window, which this architecture is not built with"};
 }
 
-extern const HfDef hf_decoder = {
-    .classes = {}, .prefix = "model.", .keys = kKeys, .tensors = kTensors, .translate = &translate};
+extern const HfDef hf_layers = {.classes = {}, .prefix = "model.", .keys = kKeys, .tensors = kTensors};
+extern const HfDef hf_decoder = {.classes = {}, .base = &hf_layers, .translate = &translate};
 
 }  // namespace nutshell

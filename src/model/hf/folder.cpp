@@ -177,14 +177,12 @@ Status translate_config(const ArchDef& arch, const HfConfig& config, HfModel& ou
   const HfDef& def = *arch.hf;
   out.architecture = arch.name;
   out.metadata.add("general.architecture", arch.name);
-  for (const HfDef* d = &def; d != nullptr; d = d->base)
-    for (const HfKey& key : d->keys) RETURN_IF_ERROR(add_value(config, key, out));
   RETURN_IF_ERROR(check_activation(def, config));
   ASSIGN_OR_RETURN(out.tied, config.boolean("tie_word_embeddings", def.tied));
-  std::vector<const HfDef*> chain;
-  for (const HfDef* d = &def; d != nullptr; d = d->base) chain.insert(chain.begin(), d);
-  for (const HfDef* d : chain)
+  for (const HfDef* d = &def; d != nullptr; d = d->base) {
+    for (const HfKey& key : d->keys) RETURN_IF_ERROR(add_value(config, key, out));
     if (d->translate != nullptr) RETURN_IF_ERROR(d->translate(config, out));
+  }
   return {};
 }
 

@@ -85,6 +85,38 @@ void upload_all(Backend& backend, const Case& c) {
   }
 }
 
+// Steps of a few tokens one by one give the bits of as many steps of one token.
+void check_few(const Case& c, Dot dot, int64_t n_ctx) {
+  ThreadPool pool(2);
+  const auto alone = cpu::make_backend(pool, dot), few = cpu::make_backend(pool, dot);
+  std::vector<int32_t> tokens, rows;
+  for (Backend* backend : {static_cast<Backend*>(alone.get()), static_cast<Backend*>(few.get())}) {
+    REQUIRE(backend->allocate(c.graph, {n_ctx, 130, 130}).ok());
+    upload_all(*backend, c);
+    REQUIRE(backend->run(step_of(tokens, rows, 30, 0)).ok());
+  }
+  if (few->few_tokens() == 1) return;
+  int64_t past = 30;
+  for (int64_t n : {4, 1, 3, 2, 4, 4, 4}) {
+    Step step = step_of(tokens, rows, n, past);
+    step.one_by_one = true;
+    REQUIRE(few->run(step).ok());
+    std::vector<float> got;
+    for (int64_t i = 0; i < n; ++i) got.insert(got.end(), few->logits(i).begin(), few->logits(i).end());
+    for (int64_t i = 0; i < n; ++i) {
+      REQUIRE(alone->run(step_of(tokens, rows, 1, past + i)).ok());
+      const std::span<const float> wanted = alone->logits(0);
+      INFO("position " << past + i << ", form " << static_cast<int>(dot));
+      REQUIRE(std::memcmp(wanted.data(), got.data() + static_cast<size_t>(i) * wanted.size(),
+                          wanted.size() * 4) == 0);
+    }
+    past += n;
+  }
+  Step step = step_of(tokens, rows, few->few_tokens() + 1, past);
+  step.one_by_one = true;
+  CHECK(few->run(step).code() == ErrorCode::invalid_argument);
+}
+
 // Runs the steps on 1, 2 and 3 threads and every form; relative (to the row's largest value) error within
 // tolerance, the same bits for every thread count.
 void check(const Case& c, const std::vector<int64_t>& steps, double tolerance, int64_t n_ctx = 256) {
@@ -135,6 +167,7 @@ void check(const Case& c, const std::vector<int64_t>& steps, double tolerance, i
       if (threads == 1) first = all;
       REQUIRE(std::memcmp(first.data(), all.data(), all.size() * 4) == 0);
     }
+    check_few(c, dot, n_ctx);
   }
 }
 

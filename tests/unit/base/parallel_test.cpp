@@ -38,3 +38,21 @@ TEST_CASE("shares cover everything once and cut at the grain") {
     }
   }
 }
+
+TEST_CASE("a pool that was fitted still works, with at least one thread and no more than before") {
+  for (int n : {1, 2, 5}) {
+    ThreadPool pool(n);
+    pool.fit();
+    const int actual = pool.n_threads();
+    CHECK(actual >= 1);
+    CHECK(actual <= n);
+    std::atomic<int> runs = 0;
+    for (int round = 0; round < 50; ++round)
+      pool.run([&](Worker& w) {
+        ++runs;
+        w.barrier();
+        CHECK(w.n_threads() == actual);
+      });
+    CHECK(runs == 50 * actual);
+  }
+}

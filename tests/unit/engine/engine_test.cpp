@@ -3,31 +3,15 @@
 
 #include <doctest/doctest.h>
 
-#include <cstring>
-
+#include "support/engine_calls.h"
 #include "support/tiny_gguf.h"
 
 using namespace nutshell;
 using nlohmann::json;
 using test::Bytes;
+using test::load;
 
 namespace {
-
-// Drives a load as the worker does; the error, or null.
-json load(Engine& engine, const Bytes& file, json options = json::object(), uint64_t available = 0) {
-  options["files"] = {{{"name", "tiny.gguf"}, {"bytes", file.size()}}};
-  if (auto begun = engine.load_begin(options, available); !begun.ok())
-    return error_json(begun.status())["error"];
-  for (;;) {
-    auto next = engine.load_next();
-    if (!next.ok()) return error_json(next.status())["error"];
-    if ((*next)["state"] == "ready") return nullptr;
-    const auto offset = (*next)["offset"].get<size_t>(), length = (*next)["length"].get<size_t>();
-    REQUIRE(offset + length <= file.size());
-    std::memcpy(reinterpret_cast<void*>((*next)["pointer"].get<uintptr_t>()), file.data() + offset, length);
-    if (auto done = engine.load_commit(); !done.ok()) return error_json(done.status())["error"];
-  }
-}
 
 std::vector<int32_t> ids_of(Engine& engine, const std::string& text) {
   auto reply = engine.tokenize({{"text", text}});
@@ -253,8 +237,13 @@ TEST_CASE("files that are not this model are refused with their own code, and th
   w.keys.erase(w.keys.begin() + 2);
   refuse(w.build(), "missing_metadata", "block_count");
   w = test::tiny_gguf();
+  w.add("llama.rope.scaling.type", "dynamic");
+  refuse(w.build(), "unsupported_architecture", "'dynamic' is not supported; supported: none, linear");
+  w = test::tiny_gguf();
   w.add("llama.rope.scaling.type", "longrope");
-  refuse(w.build(), "unsupported_architecture", "longrope");
+  refuse(w.build(), "missing_tensor", "rope_factors_short.weight");
+  w.add_tensor("rope_factors_short.weight", {7}, DType::f32, Bytes(28));
+  refuse(w.build(), "bad_shape", "'rope_factors_short.weight' has 7 values, expected 8");
   w = test::tiny_gguf();
   w.add("llama.rope.dimension_count", uint32_t{7});
   refuse(w.build(), "corrupt_file", "odd");
@@ -278,4 +267,30 @@ TEST_CASE("a refusal for want of memory says which context would fit") {
   const int64_t fits = std::stoll(message.substr(at + 13));
   CHECK(load(engine, file, {{"contextSize", fits}, {"memoryLimit", 12000000}}).is_null());
   CHECK_FALSE(load(engine, file, {{"contextSize", fits + 512}, {"memoryLimit", 12000000}}).is_null());
+}
+
+TEST_CASE("drafts change how an answer comes, not what it is") {
+  Engine engine(2);
+  REQUIRE(load(engine, test::tiny_gguf().build()).is_null());
+  std::string text;
+  for (int i = 0; i < 6; ++i) text += "the same line again and again\n";
+  const auto ids = ids_of(engine, text);
+  int64_t accepted = 0;
+  for (double temperature : {0.0, 0.3, 1.0}) {
+    json options = {{"ids", ids},           {"maxTokens", 120}, {"ignoreEnd", true},
+                    {"cachePrompt", false}, {"seed", 7},        {"temperature", temperature}};
+    options["draftTokens"] = 0;
+    const Generated plain = generate(engine, options);
+    CHECK(plain.timings["draftedTokens"] == 0);
+    options["draftTokens"] = 3;
+    const Generated drafted = generate(engine, options);
+    CHECK(drafted.ids == plain.ids);
+    CHECK(drafted.text == plain.text);
+    CHECK(drafted.timings["draftedTokens"].get<int64_t>() >=
+          drafted.timings["acceptedTokens"].get<int64_t>());
+    accepted += drafted.timings["acceptedTokens"].get<int64_t>();
+  }
+  CHECK(accepted > 0);
+  CHECK(engine.generate_begin({{"ids", ids}, {"draftTokens", 17}}).status().code() ==
+        ErrorCode::invalid_argument);
 }

@@ -3,7 +3,10 @@
 #include <doctest/doctest.h>
 
 #include "engine/inspect.h"
+#include "support/sentencepiece_model.h"
+#include "support/tiny_bert.h"
 #include "support/tiny_folder.h"
+#include "text/sentencepiece.h"
 
 using namespace nutshell;
 using namespace nutshell::test;
@@ -36,16 +39,6 @@ std::vector<TestFile> with_bytes(const char* name, Bytes bytes) {
   std::vector<TestFile> files = folder();
   file_of(files, name).bytes = std::move(bytes);
   return files;
-}
-
-void check_refused(const std::vector<TestFile>& files, ErrorCode code,
-                   std::initializer_list<std::string_view> parts) {
-  ThreadPool pool(1);
-  const auto model = load_files(pool, files);
-  REQUIRE_FALSE(model.ok());
-  INFO(model.status().message());
-  CHECK(error_name(model.status().code()) == error_name(code));
-  for (const std::string_view part : parts) CHECK(model.status().message().find(part) != std::string::npos);
 }
 
 }  // namespace
@@ -249,6 +242,81 @@ TEST_CASE("broken tokenizers of a folder are refused and say what is wrong") {
                 }),
                 ErrorCode::corrupt_file, {"merge"});
   check_refused(tokenizer([](json& t) { t["added_tokens"] = {3}; }), ErrorCode::corrupt_file, {"added"});
+}
+
+TEST_CASE("a folder without tokenizer.json is read with its tokenizer.model") {
+  const auto with_model = [](const std::string& model, const json& settings) {
+    std::vector<TestFile> files = folder();
+    std::erase_if(files, [](const TestFile& f) { return f.name.starts_with("tokenizer"); });
+    files.push_back({"tokenizer.model", bytes_of(model)});
+    files.push_back({"tokenizer_config.json", bytes_of(settings.dump())});
+    return files;
+  };
+  ThreadPool pool(1);
+  const json added = {{"3", {{"content", "a"}}},
+                      {"6", {{"content", "<|im_end|>"}, {"special", true}}},
+                      {"7", {{"content", "aaa"}, {"special", false}}}};
+  for (const std::string& prefix : {kModelNoPrefix, kModelPrefix}) {
+    const std::string pieces = small_model_pieces() + kModelBpe + prefix;
+    const auto model = load_files(pool, with_model(pieces, {{"added_tokens_decoder", added}}));
+    REQUIRE_MESSAGE(model.ok(), model.status().message());
+    const Tokenizer& tokenizer = *(*model)->tokenizer;
+    const auto alone = make_tokenizer(*sentencepiece_data(pieces));
+    for (const char* text : {"a  a", "aa a", " a", "aab"})
+      CHECK(tokenizer.encode(text, true) == (*alone)->encode(text, true));
+    const bool space = prefix == kModelPrefix;
+    CHECK(tokenizer.encode("a<|im_end|>", true).back() == 6);
+    CHECK(tokenizer.encode("aaa", true) == (space ? std::vector<int32_t>{4, 7} : std::vector<int32_t>{7}));
+    CHECK(tokenizer.is_end(2));
+    CHECK((*model)->special.bos == 1);
+    CHECK((*model)->special.add_bos);
+    CHECK(tokenizer.prefix()[0] == 1);
+  }
+  const auto plain = load_files(
+      pool, with_model(small_model_pieces() + kModelBpe + kModelNoPrefix, {{"add_bos_token", false}}));
+  REQUIRE(plain.ok());
+  CHECK((*plain)->tokenizer->prefix().empty());
+  check_refused(with_model("no model", json::object()), ErrorCode::corrupt_file, {"SentencePiece"});
+  check_refused(with_model(small_model_pieces() + kModelNoPrefix, json::object()),
+                ErrorCode::unsupported_tokenizer, {"BPE"});
+  check_refused(with_model(small_model_pieces() + kModelBpe + kModelNoPrefix,
+                           {{"added_tokens_decoder", {{"x", {{"content", "y"}}}}}}),
+                ErrorCode::corrupt_file, {"'x'"});
+  check_refused(with_model(small_model_pieces() + kModelBpe + kModelNoPrefix,
+                           {{"added_tokens_decoder", {{"2000000000", {{"content", "y"}}}}}}),
+                ErrorCode::limit_exceeded, {"2000000000"});
+}
+
+TEST_CASE("WordPiece of a folder: uncased and cased, from tokenizer.json and from vocab.txt") {
+  ThreadPool pool(1);
+  const auto ids = [&](const std::vector<TestFile>& files, const char* text) {
+    const auto model = load_files(pool, files);
+    REQUIRE_MESSAGE(model.ok(), model.status().message());
+    return (*model)->tokenizer->encode(text, true);
+  };
+  const auto with_normalizer = [](const char* key, const json& value) {
+    std::vector<TestFile> files = bert_folder();
+    json tokenizer = bert_tokenizer();
+    tokenizer["normalizer"][key] = value;
+    files[1].bytes = bytes_of(tokenizer.dump());
+    return files;
+  };
+  const std::vector<int32_t> lower = {5, 32}, unknown = {1};
+  CHECK(ids(bert_folder(),
+            "\xc3\x81"
+            "B") == lower);  // A with an accent
+  CHECK(ids(with_normalizer("lowercase", false), "AB") == unknown);
+  CHECK(ids(with_normalizer("lowercase", false), "ab") == lower);
+  check_refused(with_normalizer("strip_accents", false), ErrorCode::unsupported_tokenizer, {"accents"});
+  check_refused(with_normalizer("clean_text", false), ErrorCode::unsupported_tokenizer, {"normalizer"});
+  std::string lines;
+  for (const std::string& word : bert_words()) lines += word + "\n";
+  std::vector<TestFile> files = bert_folder();
+  files[1] = {"vocab.txt", bytes_of(lines)};
+  CHECK(ids(files, "AB") == lower);
+  files.push_back({"tokenizer_config.json", bytes_of(R"({"do_lower_case": false})")});
+  CHECK(ids(files, "AB") == unknown);
+  CHECK(ids(files, "ab") == lower);
 }
 
 TEST_CASE("inspect shows what a folder that cannot be run holds") {

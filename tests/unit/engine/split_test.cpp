@@ -29,16 +29,6 @@ std::vector<TestFile> split_model(int count, const std::string& stem = "tiny") {
   return files;
 }
 
-void check_refused(const std::vector<TestFile>& files, ErrorCode code,
-                   std::initializer_list<std::string_view> parts) {
-  ThreadPool pool(1);
-  const auto model = load_files(pool, files);
-  REQUIRE_FALSE(model.ok());
-  INFO(model.status().message());
-  CHECK(error_name(model.status().code()) == error_name(code));
-  for (const std::string_view part : parts) CHECK(model.status().message().find(part) != std::string::npos);
-}
-
 }  // namespace
 
 TEST_CASE("a split model gives the logits of the whole one, in any order of its files") {
@@ -115,4 +105,42 @@ TEST_CASE("names of parts") {
   for (const char* name : {"a.gguf", "-00001-of-00002.gguf", "a-00003-of-00002.gguf", "a-00000-of-00002.gguf",
                            "a-0001-of-00002.gguf", "a-0000x-of-00002.gguf", "a-00001-of-00002.bin"})
     CHECK_FALSE(parse_part_name(name));
+}
+
+TEST_CASE("experts' gate and up in one tensor are the two tensors of other files") {
+  GgufWriter w = small_gguf();
+  const uint64_t n_in = 4, n_ff = 3, n_expert = 2;
+  w.add_tensor("blk.0.ffn_gate_up_exps.weight", {n_in, 2 * n_ff, n_expert}, DType::f32, Bytes(192));
+  w.add_tensor("blk.0.ffn_gate_up_exps.bias", {2 * n_ff, n_expert}, DType::f32, Bytes(48));
+  w.add_tensor("blk.1.ffn_gate_up_exps.weight", {n_in, 5, n_expert}, DType::f32, Bytes(160));  // no halves
+  const Bytes bytes = w.build();
+  auto file = parse_gguf(bytes, bytes.size());
+  REQUIRE(file.ok());
+  const uint64_t begin = (*file)->data_offset();
+  const uint64_t weight = begin + (*file)->find_tensor("blk.0.ffn_gate_up_exps.weight")->offset;
+  const uint64_t bias = begin + (*file)->find_tensor("blk.0.ffn_gate_up_exps.bias")->offset;
+  const ModelHeader header = header_of(std::move(**file));
+  CHECK(header.tensors.find("blk.0.ffn_gate_up_exps.weight") == nullptr);
+  CHECK(header.tensors.find("blk.1.ffn_gate_up_exps.weight") != nullptr);
+  const uint64_t row = 4 * n_in;
+  for (const auto& [name, first] : {std::pair{"gate", 0u}, std::pair{"up", 3u}}) {
+    const TensorEntry* t = header.tensors.find("blk.0.ffn_" + std::string(name) + "_exps.weight");
+    REQUIRE(t != nullptr);
+    CHECK(t->n_slices() == 2);
+    CHECK(t->n_rows == 6);
+    CHECK(t->n_cols == 4);
+    CHECK(t->bytes == 96);
+    REQUIRE(t->pieces.size() == 2);
+    for (uint64_t e = 0; e < 2; ++e) {
+      CHECK(t->pieces[e].offset == weight + (e * 6 + first) * row);
+      CHECK(t->pieces[e].n_rows == 3);
+    }
+    const TensorEntry* b = header.tensors.find("blk.0.ffn_" + std::string(name) + "_exps.bias");
+    REQUIRE(b != nullptr);
+    CHECK(b->n_rows == 2);
+    CHECK(b->n_cols == 3);
+    REQUIRE(b->pieces.size() == 2);
+    CHECK(b->pieces[1].offset == bias + (6 + first) * 4);
+    CHECK(b->pieces[1].n_rows == 1);
+  }
 }

@@ -33,18 +33,6 @@ std::vector<std::vector<float>> run_chunks(Backend& backend, const std::vector<i
   return logits;
 }
 
-// Relative root mean square difference.
-double nrmse(const std::vector<float>& got, const json& want) {
-  REQUIRE(got.size() == want.size());
-  double error = 0, norm = 0;
-  for (size_t i = 0; i < got.size(); ++i) {
-    const double w = want[i].get<double>();
-    error += (got[i] - w) * (got[i] - w);
-    norm += w * w;
-  }
-  return std::sqrt(error / norm);
-}
-
 // Calls f(golden, variant) for every variant of every architecture; each must have a golden.
 template <typename F>
 void for_every_model(F f) {
@@ -64,11 +52,6 @@ void for_every_model(F f) {
 // Every token sees the whole text, which therefore is one step.
 bool reads_whole(const test::TinyModel& m) { return m.hparams.pooling != Pooling::none; }
 
-// On the CPU: f32 sums of up to 100 terms, five in a row per layer and two layers, give about
-// sqrt(100) * 10 * 2^-24 = 6e-6; keys, values, queries and softmax weights are
-// rounded to about 14 bits (2^-14 of the largest each, averaged over heads and positions), which dominates:
-// two layers of that add up to at most 5e-4.
-constexpr double kCpuTolerance = 5e-4;
 // On the oracle, which computes in double precision, what is left is rounded: the logits it answers (2^-25),
 // the golden's printed digits, and hyperparameters that a file holds as f32 (2^-25 of an epsilon or of a RoPE
 // frequency: at most 2^-25 of an angle of 95).
@@ -92,7 +75,7 @@ TEST_CASE("tiny models: the CPU gives the golden logits, in one go, in chunks an
       REQUIRE(logits.size() == positions.size());
       for (size_t i = 0; i < logits.size(); ++i) {
         CAPTURE(positions[i]);
-        CHECK(nrmse(logits[i], variant["logits"][i]) < kCpuTolerance);
+        CHECK(test::nrmse(logits[i], variant["logits"][i]) < test::kTinyCpuTolerance);
       }
     }
   });
@@ -107,7 +90,7 @@ TEST_CASE("tiny models: the reference back end gives the golden logits") {
         run_chunks(backend, golden["tokens"].get<std::vector<int32_t>>(), reads_whole(model) ? 96 : 32,
                    golden["positions"].get<std::vector<int64_t>>());
     for (size_t i = 0; i < logits.size(); ++i)
-      CHECK(nrmse(logits[i], variant["logits"][i]) < kReferenceTolerance);
+      CHECK(test::nrmse(logits[i], variant["logits"][i]) < kReferenceTolerance);
   });
 }
 
@@ -127,7 +110,7 @@ TEST_CASE("tiny models: rolling the KV cache back and running again gives the sa
     REQUIRE(backend->run({other, static_cast<int64_t>(back), {}}).ok());  // something else from there on
     REQUIRE(backend->run({std::span(tokens).subspan(back, 95 - back), static_cast<int64_t>(back), {}}).ok());
     REQUIRE(backend->run({std::span(tokens).subspan(95, 1), 95, {&first, 1}}).ok());
-    const json again(std::vector<float>(backend->logits(0).begin(), backend->logits(0).end()));
-    CHECK(nrmse(whole, again) < kCpuTolerance);
+    const std::vector<double> again(backend->logits(0).begin(), backend->logits(0).end());
+    CHECK(test::nrmse(whole, again) < test::kTinyCpuTolerance);
   });
 }

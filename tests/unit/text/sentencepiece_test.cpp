@@ -6,25 +6,20 @@
 #include <doctest/doctest.h>
 
 #include <cmath>
-#include <fstream>
-#include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
+#include "support/golden.h"
+#include "support/sentencepiece_model.h"
 #include "support/vocabulary_file.h"
 #include "text/utf8_stream.h"
 
 using namespace nutshell;
+using namespace nutshell::test;
 using nlohmann::json;
 using Ids = std::vector<int32_t>;
 
 namespace {
-
-json read_golden(const std::string& name) {
-  std::ifstream file(std::string(NUTSHELL_GOLDEN_DIR) + "/text/" + name);
-  REQUIRE(file.good());
-  return json::parse(file, nullptr, false);
-}
 
 std::unique_ptr<Tokenizer> make(const TokenizerData& data) {
   auto made = make_tokenizer(data);
@@ -66,7 +61,8 @@ TokenizerData small(bool with_bytes = true) {
 
 void check_vocabulary(const char* name, const char* variable) {
   const auto t = make(testing::read_tokenizer(testing::required_path(variable)));
-  const json golden = read_golden(std::string("ids_") + name + ".json"), all = read_golden("strings.json");
+  const json golden = read_golden(std::string("text/ids_") + name + ".json"),
+             all = read_golden("text/strings.json");
   const json& strings = all["strings"];
   REQUIRE(strings.size() >= 2000);
   REQUIRE(golden["plain"].size() == strings.size());
@@ -217,17 +213,7 @@ TEST_CASE("sentencepiece: hostile vocabularies have their message") {
 }
 
 TEST_CASE("sentencepiece: model files are read, what is none or normalises is refused") {
-  // Fields by hand (sentencepiece_model.proto): pieces = 1 {piece 1, score 2, type 3}, trainer_spec = 2
-  // {model_type 3, byte_fallback 35}, normalizer_spec = 3 {add_dummy_prefix 3, remove_extra_whitespaces 4}.
-  const auto piece = [](const std::string& text, char type, float score) {
-    std::string body = std::string("\x0A") + static_cast<char>(text.size()) + text + "\x15";
-    body.append(reinterpret_cast<const char*>(&score), 4).append("\x18").append(1, type);
-    return std::string("\x0A") + static_cast<char>(body.size()) + body;
-  };
-  const std::string pieces = piece("<unk>", 2, 0) + piece("<s>", 3, 0) + piece("</s>", 3, 0) +
-                             piece("a", 1, -2) + piece("\xE2\x96\x81", 1, -3) +
-                             piece("\xE2\x96\x81\xE2\x96\x81", 4, 0);
-  const std::string bpe("\x12\x02\x18\x02", 4), plain("\x1A\x04\x18\x00\x20\x00", 6);
+  const std::string pieces = small_model_pieces(), &bpe = kModelBpe, &plain = kModelNoPrefix;
   const auto data = sentencepiece_data(pieces + bpe + plain);
   REQUIRE_MESSAGE(data.ok(), data.status().message());
   CHECK(data->bos == 1);

@@ -3,12 +3,11 @@
 // is at hand for. Data and how they were made: tests/golden/text, scripts/golden/make_tokenizer.py.
 #include <doctest/doctest.h>
 
-#include <fstream>
-#include <nlohmann/json.hpp>
 #include <set>
 #include <string>
 #include <vector>
 
+#include "support/golden.h"
 #include "support/vocabulary_file.h"
 #include "text/pretokenize.h"
 #include "text/tokenizer.h"
@@ -19,24 +18,16 @@ using nlohmann::json;
 
 namespace {
 
-json read_golden(const std::string& name) {
-  std::ifstream file(std::string(NUTSHELL_GOLDEN_DIR) + "/text/" + name);
-  REQUIRE(file.good());
-  json data = json::parse(file, nullptr, false);
-  REQUIRE(!data.is_discarded());
-  return data;
-}
-
 const std::vector<std::string>& strings() {
   static const std::vector<std::string> all =
-      read_golden("strings.json")["strings"].get<std::vector<std::string>>();
+      test::read_golden("text/strings.json")["strings"].get<std::vector<std::string>>();
   REQUIRE(all.size() >= 2000);
   return all;
 }
 
 void check_vocabulary(const char* name, const char* variable) {
   TokenizerData data = testing::read_tokenizer(testing::required_path(variable));
-  const json golden = read_golden(std::string("ids_") + name + ".json");
+  const json golden = test::read_golden(std::string("text/ids_") + name + ".json");
   CHECK(data.pre == golden["pre"].get<std::string>());
   auto made = make_tokenizer(std::move(data));
   REQUIRE_MESSAGE(made.ok(), made.status().message());
@@ -97,7 +88,7 @@ TEST_CASE("tokenizer golden: DeepSeek Coder") {
 TEST_CASE("tokenizer golden: Qwen 3.5") { check_vocabulary("qwen35", "NUTSHELL_VOCAB_QWEN35"); }
 
 TEST_CASE("pre-tokenizer golden: pieces equal Hugging Face's") {
-  const json golden = read_golden("splits.json");
+  const json golden = test::read_golden("text/splits.json");
   for (const auto& entry : golden.items()) {
     if (entry.key() == "head") continue;
     const std::string& kind = entry.key();

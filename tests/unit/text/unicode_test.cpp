@@ -5,23 +5,16 @@
 #include <doctest/doctest.h>
 
 #include <cstdio>
-#include <fstream>
-#include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
 #include "base/rng.h"
+#include "support/golden.h"
 #include "text/utf8.h"
 
 using namespace nutshell;
 
 namespace {
-
-nlohmann::json read_golden() {
-  std::ifstream file(std::string(NUTSHELL_GOLDEN_DIR) + "/text/unicode.json");
-  REQUIRE(file.good());
-  return nlohmann::json::parse(file, nullptr, false);
-}
 
 std::string checksum(const std::string& bytes) {
   char text[17];
@@ -40,7 +33,7 @@ bool is_surrogate(uint32_t c) { return c >= 0xD800 && c < 0xE000; }
 }  // namespace
 
 TEST_CASE("unicode golden: class and NFC of every code point as in Hugging Face tokenizers") {
-  const nlohmann::json golden = read_golden();
+  const nlohmann::json golden = test::read_golden("text/unicode.json");
   const uint32_t chunk = golden["chunk"].get<uint32_t>();
   REQUIRE(golden["classes"].size() * chunk == 0x110000);
   REQUIRE(golden["nfc"].size() * chunk == 0x110000);

@@ -4,11 +4,10 @@
 
 #include <doctest/doctest.h>
 
-#include <fstream>
-#include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
+#include "support/golden.h"
 #include "support/vocabulary_file.h"
 
 using namespace nutshell;
@@ -16,12 +15,6 @@ using nlohmann::json;
 using Ids = std::vector<int32_t>;
 
 namespace {
-
-json read_golden(const std::string& name) {
-  std::ifstream file(std::string(NUTSHELL_GOLDEN_DIR) + "/text/" + name);
-  REQUIRE(file.good());
-  return json::parse(file, nullptr, false);
-}
 
 std::unique_ptr<Tokenizer> make(TokenizerData data) {
   auto made = make_tokenizer(std::move(data));
@@ -53,9 +46,9 @@ TEST_CASE("wordpiece golden: MiniLM and BGE, uncased and cased, as transformers"
   const TokenizerData file = testing::read_tokenizer(testing::required_path("NUTSHELL_VOCAB_BERT_BGE"));
   const auto uncased = make(file), from_list = make(wordpiece_data(published(file), true)),
              cased = make(wordpiece_data(published(file), false));
-  const json golden = read_golden("ids_minilm.json");
+  const json golden = test::read_golden("text/ids_minilm.json");
   auto texts = golden["words"].get<std::vector<std::string>>();
-  const json strings = read_golden("strings.json");
+  const json strings = test::read_golden("text/strings.json");
   for (const json& text : strings["strings"]) texts.push_back(text.get<std::string>());
   REQUIRE(texts.size() >= 2000);
   REQUIRE(golden["special"].size() == texts.size());

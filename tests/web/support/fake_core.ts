@@ -12,6 +12,8 @@ export interface FakeCoreOptions {
   /** Error of generateBegin. */
   generateError?: ErrorData | null;
   addBos?: boolean;
+  /** An embedding model with vectors of so many numbers. */
+  embeddingSize?: number;
   /** The function of this name traps, as a broken module does. */
   trapIn?: string;
   chunkBytes?: number;
@@ -83,6 +85,13 @@ export class FakeCore implements CoreModule {
     return { text: String.fromCodePoint(...(JSON.parse(json) as { ids: number[] }).ids) };
   });
 
+  embed = (json: string) => this.answer('embed', () => {
+    const { text } = JSON.parse(json) as { text: string };
+    const { embeddingSize = 0 } = this.options;
+    if (!embeddingSize) return { error: { code: 'no_embeddings', message: 'a language model', advice: 'load another' } };
+    return { embedding: Array.from({ length: embeddingSize }, (_, index) => text.length + index / 2), tokens: text.length + 2, truncated: text.length > 9 };
+  });
+
   generateBegin = (json: string) => this.answer('generateBegin', () => {
     this.lastGenerate = JSON.parse(json) as Record<string, unknown>;
     if (this.options.generateError) return { error: this.options.generateError };
@@ -94,11 +103,11 @@ export class FakeCore implements CoreModule {
     while (same < this.cached.length && this.cached[same] === ids[same]) same++;
     const cachedTokens = this.lastGenerate['cachePrompt'] ? same : 0;
     this.cached = ids;
-    this.timings = { promptTokens: ids.length, cachedTokens, prefillMs: 1, tokens: 0, tokenIds: [], decodeMs: 1 };
+    this.timings = { promptTokens: ids.length, cachedTokens, prefillMs: 1, tokens: 0, tokenIds: [], decodeMs: 1, draftedTokens: 0, acceptedTokens: 0 };
     return { promptTokens: ids.length, cachedTokens };
   });
 
-  private timings = { promptTokens: 0, cachedTokens: 0, prefillMs: 0, tokens: 0, tokenIds: [] as number[], decodeMs: 0 };
+  private timings = { promptTokens: 0, cachedTokens: 0, prefillMs: 0, tokens: 0, tokenIds: [] as number[], decodeMs: 0, draftedTokens: 0, acceptedTokens: 0 };
 
   generateStep = () => this.answer('generateStep', () => {
     if (this.step < 0) return { error: { code: 'internal', message: 'generateStep without generateBegin' } };
@@ -119,10 +128,10 @@ export class FakeCore implements CoreModule {
   });
 
   private describe() {
-    const { chatTemplate = kChatMl, addBos = false } = this.options;
+    const { chatTemplate = kChatMl, addBos = false, embeddingSize = 0 } = this.options;
     return {
-      model: { name: 'fake', architecture: 'llama', parameters: 7, bytes: this.files.reduce((sum, file) => sum + file.bytes, 0), contextLength: 2048 },
-      contextSize: 512, memoryBytes: 1000 + this.calls.length, chatTemplate, tokens: { bos: kBos, eos: kEos, eot: null }, addBos,
+      model: { name: 'fake', architecture: 'llama', parameters: 7, bytes: this.files.reduce((sum, file) => sum + file.bytes, 0), contextLength: 2048, embeddingSize },
+      contextSize: 512, memoryBytes: 1000 + this.calls.length, threads: this.threads, chatTemplate, tokens: { bos: kBos, eos: kEos, eot: null }, addBos,
     };
   }
 

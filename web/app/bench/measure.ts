@@ -43,7 +43,7 @@ function promptIds(count: number): number[] {
 }
 
 async function generate(engine: Engine, prompt: number, maxTokens: number, signal: AbortSignal): Promise<Timings> {
-  const options = { maxTokens, ignoreEnd: true, temperature: 0, cachePrompt: false, signal };
+  const options = { maxTokens, ignoreEnd: true, temperature: 0, cachePrompt: false, draftTokens: 0, signal };
   for await (const piece of engine.generate(promptIds(prompt), options)) void piece;
   if (!engine.timings) throw new Error('the engine gave no timings');
   return engine.timings;

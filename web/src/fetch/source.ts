@@ -2,6 +2,7 @@
 // A source also knows what becomes of the bytes afterwards: `accept` makes a good file complete (nothing is before), and
 // `reject` removes what the engine refused and keeps what can still be of use.
 import { EngineError, toEngineError, type ErrorCode, type ErrorData } from '../errors.ts';
+import { nameInFolder } from '../names.ts';
 import type { Source } from '../rpc/protocol.ts';
 import { BlobReader } from '../store/blob.ts';
 import { newRecord, type ByteReader, type Membership, type ModelRecord, type ModelStore } from '../store/store.ts';
@@ -101,17 +102,19 @@ export async function openSource(request: SourceRequest, context: SourceContext,
   }
 }
 
-/** The name of the file itself. */
+/** The name of the file itself, as the core wants it. */
 export function fileName(source: Source): string {
   return 'blob' in source ? source.name : nameOf(source.url);
 }
 
 function nameOf(url: string): string {
-  const last = (url.startsWith(kStoredScheme) ? url.slice(kStoredScheme.length).split('%2F') : url.replace(/[?#].*$/, '').split('/')).pop()!;
+  const stored = url.startsWith(kStoredScheme);
+  const path = stored ? url.slice(kStoredScheme.length).replaceAll('%2F', '/') : url.replace(/[?#].*$/, '');
+  const name = nameInFolder(path);
   try {
-    return decodeURIComponent(last) || url;
+    return decodeURIComponent(name) || url;
   } catch {
-    return last;
+    return name;
   }
 }
 

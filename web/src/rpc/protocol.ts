@@ -1,7 +1,7 @@
 // The one table of worker calls: name -> request, reply, events. Client and server are typed from it; a handler that is
 // missing is a type error. Requests and replies are structured-clone data; errors cross as ErrorData.
 import type { ErrorData } from '../errors.ts';
-import type { ChatMessage, EngineInfo, GenerateOptions, LoadOptions, LoadProgress, Timings, Token } from '../types.ts';
+import type { ChatMessage, Embeddings, EngineInfo, GenerateOptions, LoadOptions, LoadProgress, Timings, Token } from '../types.ts';
 
 /** What a model is loaded from: an absolute address, or bytes the page holds (a File has a name). */
 export type Source = { url: string } | { blob: Blob; name: string };
@@ -28,9 +28,15 @@ export type RunEvent =
   | { kind: 'token'; token: Token }
   | { kind: 'text'; text: string; reasoning?: string };
 
+export interface EmbedEvent {
+  doneTexts: number;
+  totalTexts: number;
+}
+
 export interface Calls {
   load: { request: LoadRequest; reply: EngineInfo; event: LoadProgress };
   run: { request: RunRequest; reply: { timings: Timings; memoryBytes: number }; event: RunEvent };
+  embed: { request: { texts: string[] }; reply: Embeddings; event: EmbedEvent };
   render: { request: { messages: ChatMessage[]; options?: RenderOptions }; reply: { text: string }; event: never };
   tokenize: { request: { text: string; special: boolean }; reply: { ids: number[] }; event: never };
   /** Frees what the worker holds and ends its threads, so that it can be terminated at once. */

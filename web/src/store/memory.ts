@@ -11,7 +11,7 @@ class MemoryFile implements GrowingFile {
 
   append(data: Uint8Array): void {
     this.starts.push(this.size);
-    this.chunks.push(data);
+    this.chunks.push(data.slice()); // the caller may use its buffer again
     this.size += data.length;
   }
 

@@ -31,7 +31,8 @@ bool DraftGain::worth(size_t n) {
   if (n == 0) return false;
   double expected = 1, all_right = 1;  // the step's own token, and each draft if those before it are right
   for (size_t i = 0; i < n; ++i) expected += all_right *= right_;
-  const double needed = plain_.count == 0 || drafted_.count < kTrials ? kAtLeast : drafted_.mean / plain_.mean;
+  const double needed =
+      plain_.count == 0 || drafted_.count < kTrials ? kAtLeast : drafted_.mean / plain_.mean;
   const bool pays = expected > needed || ++waited_ > kPatience;
   if (pays) waited_ = 0;
   return pays;
@@ -40,7 +41,8 @@ bool DraftGain::worth(size_t n) {
 void DraftGain::checked(size_t n, size_t right) {
   // The first wrong one ends the check: that many were looked at.
   const double looked_at = static_cast<double>(std::min(n, right + 1));
-  for (double i = 0; i < looked_at; ++i) right_ += ((i < static_cast<double>(right) ? 1.0 : 0.0) - right_) / 8;
+  for (double i = 0; i < looked_at; ++i)
+    right_ += ((i < static_cast<double>(right) ? 1.0 : 0.0) - right_) / 8;
 }
 
 }  // namespace nutshell

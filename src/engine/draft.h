@@ -28,8 +28,8 @@ class DraftGain {
   void checked(size_t n, size_t right);
 
  private:
-  // Follows what is fast at once and what is slow with delay: code that a browser has just begun to run is slow
-  // at first, and so is whatever is disturbed.
+  // Follows what is fast at once and what is slow with delay: code that a browser has just begun to run is
+  // slow at first, and so is whatever is disturbed.
   struct Time {
     double mean = 0;
     int count = 0;

@@ -35,7 +35,8 @@ class Engine {
   Reply load_next();
   Reply load_commit();
   Reply unload();
-  // {model:{name, architecture, parameters, bytes, contextLength, embeddingSize}, contextSize, memoryBytes, threads,
+  // {model:{name, architecture, parameters, bytes, contextLength, embeddingSize}, contextSize, memoryBytes,
+  // threads,
   //  chatTemplate, tokens:{bos, eos, eot: {id, text} or null}, addBos}; embeddingSize: 0 for language models
   Reply info() const;
   Reply tokenize(const nlohmann::json& arguments) const;    // {text, special?} -> {ids}

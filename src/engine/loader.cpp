@@ -307,7 +307,8 @@ Status Loader::commit_weight() {
   done_bytes_ += requested_bytes_;
   filled_rows_ += static_cast<int64_t>(requested_bytes_ / u.row_bytes);
   if (filled_rows_ < chunk_rows_) return {};
-  const int64_t n = std::min(chunk_rows_, u.n_rows - u.n_padding - row_);  // without the padding of coded rows
+  const int64_t n =
+      std::min(chunk_rows_, u.n_rows - u.n_padding - row_);  // without the padding of coded rows
   if (u.tensor->transform == TensorTransform::plus_one)
     staging_ = plus_one(u.tensor->stored_dtype, staging_, chunk_rows_ * u.tensor->n_cols);
   RETURN_IF_ERROR(model_->backend->upload(u.weight, u.to_row + row_, n, staging_));

@@ -27,12 +27,11 @@ NUTSHELL_INLINE void sums_strict(const V (&low)[4], const V (&high)[4], const in
   const V even = wasm_i16x8_splat(255);
   NUTSHELL_UNROLL
   for (int j = 0; j < 4; ++j) {
-    const V t = wasm_i32x4_add(
-        wasm_i32x4_dot_i16x8(wasm_v128_and(low[j], even), splat32(words + 4 * j)),
-        wasm_i32x4_dot_i16x8(wasm_u16x8_shr(low[j], 8), splat32(words + 4 * j + 2)));
-    const V u = wasm_i32x4_add(
-        wasm_i32x4_dot_i16x8(wasm_v128_and(high[j], even), splat32(words + 16 + 4 * j)),
-        wasm_i32x4_dot_i16x8(wasm_u16x8_shr(high[j], 8), splat32(words + 18 + 4 * j)));
+    const V t = wasm_i32x4_add(wasm_i32x4_dot_i16x8(wasm_v128_and(low[j], even), splat32(words + 4 * j)),
+                               wasm_i32x4_dot_i16x8(wasm_u16x8_shr(low[j], 8), splat32(words + 4 * j + 2)));
+    const V u =
+        wasm_i32x4_add(wasm_i32x4_dot_i16x8(wasm_v128_and(high[j], even), splat32(words + 16 + 4 * j)),
+                       wasm_i32x4_dot_i16x8(wasm_u16x8_shr(high[j], 8), splat32(words + 18 + 4 * j)));
     if constexpr (P::kHalves == 2) {
       c[0] = j == 0 ? t : wasm_i32x4_add(c[0], t);
       c[1] = j == 0 ? u : wasm_i32x4_add(c[1], u);
@@ -163,8 +162,7 @@ struct Accumulators {
 };
 
 template <typename P, Dot kDot>
-NUTSHELL_NOINLINE void few_simple(const uint8_t* p, int64_t n_super, const FewRows& rows,
-                                  Accumulators& acc) {
+NUTSHELL_NOINLINE void few_simple(const uint8_t* p, int64_t n_super, const FewRows& rows, Accumulators& acc) {
   const DotConstants k;
   const V mask = f16_mask();
   for (int64_t b = 0; b < n_super; ++b, p += P::kSuperBytes) {
@@ -214,9 +212,9 @@ NUTSHELL_NOINLINE void few_k(const uint8_t* p, int64_t n_super, const FewRows& r
           } else {
             minima.set(g, t, multiply_add<kDot>(minimum, splat32(rows.x[t].s + b), minima.get(g, t)));
           }
-          scaled.set(g, t,
-                     multiply_add<kDot>(wasm_f32x4_convert_i32x4(sum), splat32(rows.x[t].d + b),
-                                        scaled.get(g, t)));
+          scaled.set(
+              g, t,
+              multiply_add<kDot>(wasm_f32x4_convert_i32x4(sum), splat32(rows.x[t].d + b), scaled.get(g, t)));
         }
       }
     }
@@ -252,9 +250,8 @@ NUTSHELL_NOINLINE void few_trellis_group(const uint8_t* p, int64_t n_slices, con
         if constexpr (kDot == Dot::strict) {
           const int16_t* a = rows.x[t].words + 32 * b + 4 * i;
           c[t] = wasm_i32x4_add(
-              c[t], wasm_i32x4_add(
-                        wasm_i32x4_dot_i16x8(wasm_v128_and(w, wasm_i16x8_splat(255)), splat32(a)),
-                        wasm_i32x4_dot_i16x8(wasm_u16x8_shr(w, 8), splat32(a + 2))));
+              c[t], wasm_i32x4_add(wasm_i32x4_dot_i16x8(wasm_v128_and(w, wasm_i16x8_splat(255)), splat32(a)),
+                                   wasm_i32x4_dot_i16x8(wasm_u16x8_shr(w, 8), splat32(a + 2))));
 #if NUTSHELL_RELAXED
         } else if constexpr (kDot == Dot::quads) {
           c[t] = relaxed_dot_quads(splat32(rows.x[t].bytes + 32 * b + 4 * i), w, c[t]);
@@ -262,8 +259,7 @@ NUTSHELL_NOINLINE void few_trellis_group(const uint8_t* p, int64_t n_slices, con
           constexpr int kRun = K == 2 ? 4 : 2;  // as in trellis.cpp
           const V products = relaxed_dot_pairs(splat32(rows.x[t].bytes + 32 * b + 4 * i), w);
           run[t] = i % kRun == 0 ? products : wasm_i16x8_add(run[t], products);
-          if constexpr (i % kRun == kRun - 1)
-            c[t] = wasm_i32x4_add(c[t], wasm_i32x4_dot_i16x8(run[t], ones));
+          if constexpr (i % kRun == kRun - 1) c[t] = wasm_i32x4_add(c[t], wasm_i32x4_dot_i16x8(run[t], ones));
 #endif
         }
       }
@@ -358,8 +354,7 @@ void matvec_few(const PackedMatrix& w, const ActRow* x, int64_t n_tokens, Dot do
         few_trellis_rows<K, kDot>(w, rows, out, begin, end);
       });
     else
-      visit_packed(w.dtype,
-                   [&]<DType D>(Format<D>) { few_rows<Packed<D>, kDot>(w, rows, out, begin, end); });
+      visit_packed(w.dtype, [&]<DType D>(Format<D>) { few_rows<Packed<D>, kDot>(w, rows, out, begin, end); });
   });
 }
 

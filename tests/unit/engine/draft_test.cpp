@@ -13,9 +13,9 @@ TEST_CASE("a draft is what followed the longest, latest place that ends alike") 
   CHECK(lookup_draft(Ids{1, 2, 3, 4, 5, 6, 1, 2, 3}, 3) == Ids{4, 5, 6});
   CHECK(lookup_draft(Ids{1, 2, 3, 4, 5, 6, 1, 2, 3}, 2) == Ids{4, 5});
   CHECK(lookup_draft(Ids{1, 2, 3, 4, 5, 6, 1, 2, 3}, 0).empty());
-  CHECK(lookup_draft(Ids{1, 2, 3, 7, 1, 2, 3, 9, 1, 2, 3}, 1) == Ids{9});           // the latest
-  CHECK(lookup_draft(Ids{5, 1, 2, 3, 7, 1, 2, 3, 9, 5, 1, 2, 3}, 1) == Ids{7});    // the longest
-  CHECK(lookup_draft(Ids{1, 1, 1, 1, 1, 1, 1}, 3) == Ids{1, 1, 1});                // repetition goes on
+  CHECK(lookup_draft(Ids{1, 2, 3, 7, 1, 2, 3, 9, 1, 2, 3}, 1) == Ids{9});        // the latest
+  CHECK(lookup_draft(Ids{5, 1, 2, 3, 7, 1, 2, 3, 9, 5, 1, 2, 3}, 1) == Ids{7});  // the longest
+  CHECK(lookup_draft(Ids{1, 1, 1, 1, 1, 1, 1}, 3) == Ids{1, 1, 1});              // repetition goes on
   CHECK(lookup_draft(Ids{1, 2, 1, 2, 1, 2, 1, 2}, 3) == Ids{1, 2, 1});
 }
 

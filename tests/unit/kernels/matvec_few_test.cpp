@@ -46,7 +46,8 @@ void check_rows(const PackedMatrix& m) {
     for (bool accumulate : {false, true}) {
       std::vector<float> wanted(static_cast<size_t>(stride * kFewTokens), 0.5f), start = wanted;
       for (int64_t t = 0; t < kFewTokens; ++t)
-        matvec(m, rows[t], dot, bias.data(), accumulate, &wanted[static_cast<size_t>(t * stride)], 0, n_super);
+        matvec(m, rows[t], dot, bias.data(), accumulate, &wanted[static_cast<size_t>(t * stride)], 0,
+               n_super);
       for (int64_t n = 1; n <= kFewTokens; ++n) {
         std::vector<float> y = start;
         matvec_few(m, rows, n, dot, bias.data(), accumulate, y.data(), stride, 0, n_super);
@@ -70,8 +71,9 @@ TEST_CASE("a few rows times a packed matrix: the bits of one at a time") {
       Aligned memory(static_cast<size_t>(*packed_bytes(info.dtype, n_rows, n_cols)));
       const int64_t one = static_cast<int64_t>(*packed_bytes(info.dtype, 1, n_cols));
       for (int64_t r = 0; r < n_rows; r += 16)
-        REQUIRE(pack_superrow(info.dtype, rows.data() + r * in, static_cast<int>(std::min<int64_t>(16, n_rows - r)),
-                              n_cols, memory.data + r / 16 * one)
+        REQUIRE(pack_superrow(info.dtype, rows.data() + r * in,
+                              static_cast<int>(std::min<int64_t>(16, n_rows - r)), n_cols,
+                              memory.data + r / 16 * one)
                     .ok());
       check_rows({info.dtype, n_rows, n_cols, memory.data, one});
     }

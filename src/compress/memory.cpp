@@ -34,6 +34,10 @@ MemoryPlan plan_memory(const Graph& graph, const CompressOptions& options, int64
     if (!head) layer = std::max(layer, live);
   }
   if (options.data_free) plan.statistics = 0;
+  if (options.max_kl > 0) {  // the best try is kept beside the next
+    plan.weights += plan.weights / 2;
+    plan.codes *= 2;
+  }
   const uint64_t n_vocab = static_cast<uint64_t>(graph.acts[static_cast<size_t>(graph.logits)].width);
   const auto tokens = static_cast<uint64_t>(options.window_tokens);
   // Values and gradients of a window, and its logits three times; or all windows at one product.

@@ -184,6 +184,9 @@ std::map<std::string, const Matrix*> Compression::changed_vectors() const {
 
 Result<CompressReport> Compression::run(std::span<const int32_t> calibration,
                                         std::span<const int32_t> evaluation, const WriteBytes& write) {
+  if (options_.data_free && options_.heal_minutes > 0)
+    return Status(ErrorCode::invalid_argument,
+                  "healing needs calibration texts; without data there are none");
   targets_ = choose_targets(source_.graph);
   Windows texts, windows, held_out;  // texts: the windows, and more for the moments of inputs
   if (!options_.data_free) {

@@ -24,8 +24,8 @@ struct CompressReport {
 // calibration, evaluation: token ids; windows are taken from all over them. The first byte is written when
 // all else is done. Deterministic for a seed, whatever the pool. checkpoint: where a killed run of the same
 // source, texts and options left what it had, and this one does; may be null. Memory: memory.h. Errors:
-// invalid_argument (too little text; a size that cannot be reached, naming the smallest that can);
-// out_of_memory (more than options.memory_limit), before anything is done.
+// invalid_argument (too little text; a size or a KL divergence that cannot be reached, naming what can;
+// healing without data); out_of_memory (more than options.memory_limit), before anything is done.
 Result<CompressReport> compress(const SourceModel& source, const CompressOptions& options,
                                 std::span<const int32_t> calibration, std::span<const int32_t> evaluation,
                                 ThreadPool& pool, const WriteBytes& write, const Progress& progress,

@@ -1,4 +1,5 @@
 // nutshell compress: a smaller model out of a model and texts.
+#include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
@@ -69,11 +70,12 @@ Result<ModelHeader> prune(const CompressCommand& c, const Texts& texts, const Re
   ASSIGN_OR_RETURN(const Ids kept, tokens_to_keep(data, used));
   Ids unused, evaluation;
   RETURN_IF_ERROR(read_texts(texts, *whole.tokenizer, unused, evaluation));
+  const int64_t length = std::min(CompressOptions().window_tokens, whole.hparams.n_ctx_train);
   told = {{"tokens_before", data.tokens.size()},
           {"tokens_after", kept.size()},
           {"evaluation_tokens_before", evaluation.size()},
           {"removed_probability",
-           removed_probability(whole, kept, spread_windows(evaluation, 512, c.held_out), pool)}};
+           removed_probability(whole, kept, spread_windows(evaluation, length, c.held_out), pool)}};
   ASSIGN_OR_RETURN(header, read_model_header(c.model));
   return prune_vocabulary(std::move(header), kept);
 }
@@ -121,8 +123,8 @@ Answer run_compress(const CompressCommand& c) {
   Ids calibration, evaluation;
   RETURN_IF_ERROR(read_texts(texts, *source.tokenizer, calibration, evaluation));
   const CompressOptions options = options_of(c);
-  const auto windows = std::min(static_cast<int64_t>(calibration.size()) / options.window_tokens,
-                                kInputWindows * options.windows);
+  const auto have = static_cast<int64_t>(calibration.size()) / options.window_tokens;
+  const int64_t windows = options.data_free ? 0 : std::min(have, kInputWindows * options.windows);
   std::fprintf(stderr, "memory: up to %.2f GB\n",
                1e-9 * static_cast<double>(plan_memory(source.graph, options, windows).total()));
   FolderCheckpoint state(c.output + ".state");  // stays when the run fails or is killed

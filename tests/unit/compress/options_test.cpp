@@ -116,4 +116,6 @@ TEST_CASE("compress: without data the file is as good as its bits, and needs no 
                                                        [](std::span<const uint8_t>) { return Status(); }, {});
   REQUIRE_MESSAGE(unmeasured.ok(), unmeasured.status().message());
   CHECK(unmeasured->quality.scored == 0);
+  options.heal_minutes = 1;
+  CHECK(compress_tiny(*source, options, 1).status.code() == ErrorCode::invalid_argument);
 }

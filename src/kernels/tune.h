@@ -5,8 +5,8 @@
 
 namespace nutshell {
 
-// The fastest form on this machine: measured once, in about 10 milliseconds; strict in a strict build. All
-// forms give the same bits up to the fused multiply-add of the relaxed ones; a form that does not is not
+// The fastest form on this machine: measured once, in some tens of milliseconds; strict in a strict build.
+// All forms give the same bits up to the fused multiply-add of the relaxed ones; a form that does not is not
 // chosen.
 Dot best_dot();
 // Runs each form for a moment, so that a browser's optimising compiler has been there when best_dot()

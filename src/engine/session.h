@@ -25,7 +25,7 @@ struct GenerateOptions {
   std::vector<std::string> stop;  // generation ends before any of these texts
   bool ignore_end = false;        // do not stop at end-of-turn tokens
   bool cache_prompt = true;       // reuse the KV cache for a common prefix
-  int64_t draft_tokens = 3;       // tokens guessed ahead (draft.h) at most; 0: none
+  int64_t draft_tokens = 0;       // tokens guessed ahead (draft.h) at most, e.g. 3; 0: none
 };
 
 enum class FinishReason { none, stop, length };

@@ -22,7 +22,7 @@ using Answer = Result<nlohmann::json>;
 struct GenerateCommand {
   std::string model, prompt;
   int64_t max_tokens = 128;
-  int64_t draft = 3;  // tokens guessed ahead at most
+  int64_t draft = 0;  // tokens guessed ahead at most
   double temperature = 0.8;
   uint64_t seed = 0;
   int threads = 0;      // 0: all cores

@@ -27,7 +27,7 @@ export async function load({ model, threads, simd, context }) {
       return { tokens: tokens - 1, ms: decodeMs };
     },
     async edit(count, guess) {
-      const options = { maxTokens: count, ignoreEnd: true, temperature: 0, cachePrompt: false, ...(!guess && { draftTokens: 0 }) };
+      const options = { maxTokens: count, ignoreEnd: true, temperature: 0, cachePrompt: false, draftTokens: guess ? 3 : 0 };
       for await (const piece of engine.chat([{ role: 'user', content: kEditQuestion }], options)) void piece;
       const { tokens, decodeMs, draftedTokens, acceptedTokens } = engine.timings;
       return { tokens: tokens - 1, ms: decodeMs, draftedTokens, acceptedTokens };

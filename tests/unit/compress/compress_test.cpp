@@ -17,11 +17,12 @@
 #include "compress/targets.h"
 #include "compress/trellis.h"
 #include "engine/quality.h"
+#include "support/compress_tiny.h"
 #include "support/loading.h"
-#include "support/tiny_gguf.h"
 
 using namespace nutshell;
 using namespace nutshell::compress;
+using namespace nutshell::test;
 
 namespace {
 
@@ -33,50 +34,6 @@ Matrix random_matrix(int64_t rows, int64_t cols, uint64_t seed) {
     m.data()[i] = sum * 0.5f;
   }
   return m;
-}
-
-Result<SourceModel> open_bytes(const std::shared_ptr<test::Bytes>& bytes) {
-  auto header = parse_gguf(*bytes, bytes->size());
-  REQUIRE(header.ok());
-  REQUIRE(header->has_value());
-  return open_source(header_of(std::move(**header)),
-                     [bytes](uint32_t, uint64_t offset, std::span<uint8_t> to) {
-                       std::memcpy(to.data(), bytes->data() + offset, to.size());
-                       return Status();
-                     });
-}
-
-std::shared_ptr<test::Bytes> tiny_bytes() { return std::make_shared<test::Bytes>(test::tiny_gguf().build()); }
-
-std::vector<int32_t> random_tokens(size_t n, uint64_t seed) {
-  std::vector<int32_t> ids(n);
-  for (size_t i = 0; i < n; ++i) ids[i] = static_cast<int32_t>(counter_rng(seed, i) % 256);
-  return ids;
-}
-
-struct Compressed {
-  Status status;
-  CompressReport report;
-  std::vector<uint8_t> file;
-};
-
-Compressed compress_tiny(const SourceModel& source, CompressOptions options, int threads,
-                         size_t n_tokens = 256) {
-  ThreadPool pool(threads);
-  options.window_tokens = 64;
-  options.windows = 4;
-  options.held_out = 2;
-  Compressed out;
-  const auto report = nutshell::compress::compress(
-      source, options, random_tokens(n_tokens, 1), random_tokens(n_tokens, 2), pool,
-      [&](std::span<const uint8_t> bytes) {
-        out.file.insert(out.file.end(), bytes.begin(), bytes.end());
-        return Status();
-      },
-      {});
-  out.status = report.status();
-  if (report.ok()) out.report = *report;
-  return out;
 }
 
 class WeightGradients : public GradientObserver {

@@ -1,0 +1,60 @@
+// A tiny random model as the compressor's tests take it: opened from memory, compressed with few tokens.
+#pragma once
+
+#include <doctest/doctest.h>
+
+#include <cstring>
+#include <memory>
+#include <vector>
+
+#include "base/rng.h"
+#include "compress/pipeline.h"
+#include "support/tiny_gguf.h"
+
+namespace nutshell::test {
+
+inline Result<compress::SourceModel> open_bytes(const std::shared_ptr<Bytes>& bytes) {
+  auto header = parse_gguf(*bytes, bytes->size());
+  REQUIRE(header.ok());
+  REQUIRE(header->has_value());
+  return compress::open_source(header_of(std::move(**header)),
+                               [bytes](uint32_t, uint64_t offset, std::span<uint8_t> to) {
+                                 std::memcpy(to.data(), bytes->data() + offset, to.size());
+                                 return Status();
+                               });
+}
+
+inline std::shared_ptr<Bytes> tiny_bytes() { return std::make_shared<Bytes>(tiny_gguf().build()); }
+
+inline std::vector<int32_t> random_tokens(size_t n, uint64_t seed) {
+  std::vector<int32_t> ids(n);
+  for (size_t i = 0; i < n; ++i) ids[i] = static_cast<int32_t>(counter_rng(seed, i) % 256);
+  return ids;
+}
+
+struct Compressed {
+  Status status;
+  compress::CompressReport report;
+  std::vector<uint8_t> file;
+};
+
+inline Compressed compress_tiny(const compress::SourceModel& source, compress::CompressOptions options,
+                                int threads, size_t n_tokens = 256) {
+  ThreadPool pool(threads);
+  options.window_tokens = 64;
+  options.windows = 4;
+  options.held_out = 2;
+  Compressed out;
+  const auto report = nutshell::compress::compress(
+      source, options, random_tokens(n_tokens, 1), random_tokens(n_tokens, 2), pool,
+      [&](std::span<const uint8_t> bytes) {
+        out.file.insert(out.file.end(), bytes.begin(), bytes.end());
+        return Status();
+      },
+      {});
+  out.status = report.status();
+  if (report.ok()) out.report = *report;
+  return out;
+}
+
+}  // namespace nutshell::test

@@ -150,9 +150,8 @@ bool can_change(const SourceModel& source, WeightId id) {
          t->transform == TensorTransform::none && t->n_rows == 1 && t->n_cols == w.n_cols;
 }
 
-void heal(const SourceModel& source, const std::vector<std::span<const int32_t>>& windows, int64_t steps,
-          ThreadPool& pool, std::vector<Target>& targets, std::vector<Matrix>& weights,
-          const std::function<void(int64_t)>& progress) {
+Steps heal(const SourceModel& source, std::vector<std::span<const int32_t>> windows, int64_t steps,
+           ThreadPool& pool, std::vector<Target>& targets, std::vector<Matrix>& weights) {
   std::vector<Factors> factors = make_factors(source, targets);
   FloatRun original(source.graph, source.weights, pool), student(source.graph, weights, pool);
   FactorSlopes slopes(source.graph, weights, pool, factors);
@@ -177,10 +176,11 @@ void heal(const SourceModel& source, const std::vector<std::span<const int32_t>>
       const auto at = static_cast<size_t>(w);
       if (factors[at].used()) move(factors[at], rate, i + 1, weights[at]);
     });
-    if (progress) progress(i + 1);
+    co_yield worked(Stage::healing, i + 1, steps);
   }
   for (Target& t : targets)
     settle(factors[static_cast<size_t>(t.weight)], t, weights[static_cast<size_t>(t.weight)]);
+  co_return Status();
 }
 
 }  // namespace nutshell::compress

@@ -25,9 +25,8 @@ struct Factors {
 // The slope of the loss by every factor.
 class FactorSlopes : public GradientObserver {
  public:
-  FactorSlopes(const Graph& graph, const std::vector<Matrix>& weights, ThreadPool& pool,
-               std::vector<Factors>& factors)
-      : graph_(graph), weights_(weights), pool_(pool), factors_(factors) {}
+  FactorSlopes(const std::vector<Matrix>& weights, ThreadPool& pool, std::vector<Factors>& factors)
+      : weights_(weights), pool_(pool), factors_(factors) {}
 
   void on_linear(const LinearOp& op, const Matrix& x, std::span<const Matrix> gradients) override {
     for (size_t p = 0; p < gradients.size(); ++p) {
@@ -69,7 +68,6 @@ class FactorSlopes : public GradientObserver {
     f.slope.array() +=
         slope.transpose().array() * weight(id).row(0).transpose().array() / (1.0f + f.a.array());
   }
-  const Graph& graph_;
   const std::vector<Matrix>& weights_;
   ThreadPool& pool_;
   std::vector<Factors>& factors_;
@@ -154,7 +152,7 @@ Steps heal(const SourceModel& source, std::vector<std::span<const int32_t>> wind
            ThreadPool& pool, std::vector<Target>& targets, std::vector<Matrix>& weights) {
   std::vector<Factors> factors = make_factors(source, targets);
   FloatRun original(source.graph, source.weights, pool), student(source.graph, weights, pool);
-  FactorSlopes slopes(source.graph, weights, pool, factors);
+  FactorSlopes slopes(weights, pool, factors);
   std::vector<std::span<const int32_t>> texts;
   for (const std::span<const int32_t> window : windows)
     for (size_t at = 0; at < window.size(); at += kHealTokens)

@@ -25,7 +25,8 @@ Status serve(const JobStep& step, const Io& io) {
 }  // namespace
 
 std::string_view name_of(Stage stage) {
-  constexpr std::string_view kNames[] = {"reading", "measuring", "coding", "healing", "checking", "writing"};
+  constexpr std::string_view kNames[] = {"reading", "measuring", "weighing", "coding",
+                                         "healing", "checking",  "writing"};
   return kNames[static_cast<size_t>(stage)];
 }
 

@@ -133,7 +133,7 @@ Steps CompressJob::measure_errors() {
                        coding_.damping);
       });
     }
-    co_yield worked(Stage::measuring, static_cast<int64_t>(std::min(n, first + at_once)),
+    co_yield worked(Stage::weighing, static_cast<int64_t>(std::min(n, first + at_once)),
                     static_cast<int64_t>(n));
   }
   co_return Status();

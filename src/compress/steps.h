@@ -13,7 +13,8 @@
 
 namespace nutshell::compress {
 
-enum class Stage : uint8_t { reading, measuring, coding, healing, checking, writing };
+// measuring: the model runs on text; weighing: what that says of every row.
+enum class Stage : uint8_t { reading, measuring, weighing, coding, healing, checking, writing };
 std::string_view name_of(Stage stage);
 
 // What a step did, or wants before the next one.

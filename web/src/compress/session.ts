@@ -9,7 +9,7 @@ import { newRecord, recordId, type GrowingFile, type ModelRecord, type ModelStor
 import type { CompressCore, CorePlan, CoreStep } from './core.ts';
 import { Progress, type CallKind } from './progress.ts';
 import type { CompressCalls, OpenRequest } from './protocol.ts';
-import { close, kSpareBytes, openStored, store, type StoredSource } from './source.ts';
+import { close, keepFile, kSpareBytes, openFile, openStored, type OpenSource } from './source.ts';
 import { readTexts, type TextDeps } from './texts.ts';
 import type { CompressPlan, CompressProgress, CompressResult, SizeChoice } from './types.ts';
 
@@ -38,7 +38,7 @@ const kHeapShare = 0.93;
 interface Opened {
   core: CompressCore;
   models: ModelStore;
-  source: StoredSource;
+  source: OpenSource;
   folder: StateFolder;
   state: State;
   plan: CorePlan;
@@ -65,23 +65,23 @@ export class CompressSession implements Handlers<CompressCalls> {
     const starting = (this.starting = this.deps.startCore(decision));
     starting.catch(() => undefined);
     const models = await this.deps.openStore();
-    const { now } = this.deps;
-    const progress = new Progress('open', true, now);
-    const tell = (done: number) => emit(progress.at('reading', done)!);
-    const url = 'url' in source
-      ? source.url
-      : await store(source, models, { signal, now, onBytes: (done) => tell(done / source.blob.size) });
-    const id = recordId(url);
+    let from = 'url' in source ? await openStored(models, source.url) : await openFile(source);
+    const id = recordId(from.url);
     const release = await this.deps.lock(id);
-    if (!release) throw new EngineError('busy', 'a model is being made smaller already, here or in another tab', { advice: 'Wait for it or stop it.' });
-    let stored: StoredSource | null = null;
     try {
-      stored = await openStored(models, url);
-      this.opened = await this.prepare(await starting, models, stored, settings, id, release, signal);
+      if (!release) throw new EngineError('busy', 'a model is being made smaller already, here or in another tab', { advice: 'Wait for it or stop it.' });
+      const prepared = await this.prepare(await starting, models, from, settings, id, signal);
+      if ('blob' in source) {
+        const progress = new Progress('open', true, this.deps.now);
+        const onBytes = (done: number) => emit(progress.at('reading', done / source.blob.size)!);
+        await keepFile(source, from.url, models, { signal, now: this.deps.now, onBytes });
+        from = await openStored(models, from.url);
+      }
+      this.opened = { ...prepared, source: from, release };
       return await this.describe(this.opened);
     } catch (error) {
-      if (stored) close(stored);
-      release();
+      close(from);
+      release?.();
       throw error;
     }
   };
@@ -93,6 +93,8 @@ export class CompressSession implements Handlers<CompressCalls> {
         core.analyse();
         await this.drive('analyse', context);
         this.analysed = true;
+        if (state.bytes === null) state.done = 1;
+        await folder.save({ ...state, lastUsed: this.deps.now() });
       }
       const { smallestBytes, largestBytes } = plan;
       const at = (i: number) => Math.round(smallestBytes + ((largestBytes - smallestBytes) * i) / (kSizes - 1));
@@ -141,12 +143,11 @@ export class CompressSession implements Handlers<CompressCalls> {
   private async prepare(
     core: CompressCore,
     models: ModelStore,
-    source: StoredSource,
+    source: OpenSource,
     settings: OpenRequest['settings'],
     id: string,
-    release: () => void,
     signal: AbortSignal,
-  ): Promise<Opened> {
+  ): Promise<Omit<Opened, 'release'>> {
     core.open({ files: source.files, name: source.name });
     await this.serveAll(core, signal, (step) => this.serve(core, step, source, null));
     const described = core.describe();
@@ -165,7 +166,7 @@ export class CompressSession implements Handlers<CompressCalls> {
     const same = before?.sourceBytes === sourceBytes && before.settings === fresh.settings;
     const state = same ? before : fresh;
     await this.checkStorage(models, folder, plan, source.name);
-    return { core, models, source, folder, state, plan, release };
+    return { core, models, source, folder, state, plan };
   }
 
   private async checkStorage(models: ModelStore, folder: StateFolder, plan: CorePlan, name: string): Promise<void> {
@@ -211,7 +212,7 @@ export class CompressSession implements Handlers<CompressCalls> {
       if (step.state !== 'work') return this.serve(core, step, source, this.opened);
       const told = progress.at(step.stage, step.of > 0 ? step.done / step.of : 1);
       if (!told) return;
-      if (kind === 'make') await this.note(told.total);
+      if (kind === 'make' || this.opened!.state.bytes === null) await this.note(told.total);
       emit(told);
     });
   }
@@ -233,7 +234,7 @@ export class CompressSession implements Handlers<CompressCalls> {
     }
   }
 
-  private async serve(core: CompressCore, step: CoreStep, source: StoredSource, opened: Opened | null): Promise<void> {
+  private async serve(core: CompressCore, step: CoreStep, source: OpenSource, opened: Opened | null): Promise<void> {
     if (step.state === 'read') {
       const reader = source.readers[step.file];
       if (!reader) throw new EngineError('internal', `the model has no file ${step.file}`);
@@ -247,7 +248,7 @@ export class CompressSession implements Handlers<CompressCalls> {
     }
   }
 
-  /** Says on the device how far the file is, now and then. */
+  /** Says on the device how far the work is, now and then. */
   private async note(done: number): Promise<void> {
     const { state, folder } = this.opened!;
     state.done = done;
@@ -282,7 +283,7 @@ export class CompressSession implements Handlers<CompressCalls> {
     this.output = null;
     Object.assign(record, { bytes: size, receivedBytes: size, complete: true, lastUsed: this.deps.now() } satisfies Partial<ModelRecord>);
     await models.save(record);
-    Object.assign(state, { bytes: null, done: 0 });
+    Object.assign(state, { bytes: null, done: 1 });
     await folder.save({ ...state, lastUsed: this.deps.now() });
     // Of a size that is made only the measuring is of use.
     for (const name of [...folder.kept.keys()]) if (name.startsWith('rows ')) await folder.drop(name);

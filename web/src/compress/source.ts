@@ -1,5 +1,5 @@
-// The model a compression reads: the files of a stored model. A file that is dropped is stored first, so that the work can
-// go on after the page was closed.
+// The model a compression reads: the files of a stored model. A file that is dropped is stored too, once it is known to be
+// of use, so that the work can go on after the page was closed.
 import { EngineError, throwIfAborted } from '../errors.ts';
 import { kSniffBytes, sniff } from '../fetch/sniff.ts';
 import { fileName } from '../fetch/source.ts';
@@ -8,10 +8,13 @@ import { BlobReader } from '../store/blob.ts';
 import { newRecord, type ByteReader, type ModelRecord, type ModelStore } from '../store/store.ts';
 import type { SourceFile } from './core.ts';
 
+type Dropped = Extract<Source, { blob: Blob }>;
+
 /** Storage that must be left over for everything else. */
 export const kSpareBytes = 16 << 20;
 
-export interface StoredSource {
+export interface OpenSource {
+  /** Address it is or will be stored under. */
   url: string;
   name: string;
   files: SourceFile[];
@@ -19,9 +22,9 @@ export interface StoredSource {
 }
 
 /** A stored model, open for reading. Errors: `not_found`. */
-export async function openStored(store: ModelStore, url: string): Promise<StoredSource> {
+export async function openStored(store: ModelStore, url: string): Promise<OpenSource> {
   const first = await store.find(url);
-  const source: StoredSource = { url, name: first?.name ?? url, files: [], readers: [] };
+  const source: OpenSource = { url, name: first?.name ?? url, files: [], readers: [] };
   try {
     for (const part of first?.parts ?? [url]) {
       const record = part === url ? first : await store.find(part);
@@ -39,22 +42,28 @@ export async function openStored(store: ModelStore, url: string): Promise<Stored
   }
 }
 
-export function close(source: StoredSource): void {
+export function close(source: OpenSource): void {
   for (const reader of source.readers) reader.close();
 }
 
-/** Puts a file into the store; gives its address. One that is there with the same bytes is not copied again. */
-export async function store(
-  { blob, name }: Extract<Source, { blob: Blob }>,
+/** A file of the page's, open for reading. Errors: `not_a_model` and others of a wrong kind of file. */
+export async function openFile({ blob, name }: Dropped): Promise<OpenSource> {
+  const reader = new BlobReader(blob);
+  const head = new Uint8Array(Math.min(kSniffBytes, blob.size));
+  await reader.read(0, head);
+  sniff(head, name, blob.type);
+  return { url: `stored:${encodeURIComponent(name)}`, name, files: [{ name, bytes: blob.size }], readers: [reader] };
+}
+
+/** Puts a file into the store; one that is there with the same bytes is not copied again. Errors: `quota`. */
+export async function keepFile(
+  { blob, name }: Dropped,
+  url: string,
   models: ModelStore,
   { signal, now, onBytes }: { signal: AbortSignal; now: () => number; onBytes: (done: number) => void },
-): Promise<string> {
-  const head = new Uint8Array(Math.min(kSniffBytes, blob.size));
-  await new BlobReader(blob).read(0, head);
-  sniff(head, name, blob.type);
-  const url = `stored:${encodeURIComponent(name)}`;
+): Promise<void> {
   const there = await models.find(url);
-  if (there?.complete && (await isSame(blob, there, models))) return url;
+  if (there?.complete && (await isSame(blob, there, models))) return;
   const free = await models.freeBytes();
   if (free !== null && blob.size + kSpareBytes > free) {
     throw new EngineError('quota', `${name} needs ${blob.size} bytes of storage, ${free} bytes are free`);
@@ -77,7 +86,6 @@ export async function store(
     }
     Object.assign(record, { bytes: blob.size, receivedBytes: blob.size, complete: true, lastUsed: now() } satisfies Partial<ModelRecord>);
     await models.save(record);
-    return url;
   } catch (error) {
     await models.remove(record).catch(() => undefined);
     throw error;

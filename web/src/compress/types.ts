@@ -83,14 +83,14 @@ export interface CompressOptions {
   onProgress?: (progress: CompressProgress) => void;
 }
 
-/** Unfinished work on this device. */
+/** Work on this device that can go on. */
 export interface Compression {
   id: string;
   /** Address of the source, for Compressor.open. */
   source: string;
   name: string;
-  /** Size of the file that was being made; null while nothing but the measuring was done. */
+  /** Size of the file that was being made; null while none is. */
   bytes: number | null;
-  /** 0..1 of it. */
+  /** 0..1 of it, or of the measuring, which stays for further files. */
   done: number;
 }

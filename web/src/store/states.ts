@@ -19,8 +19,9 @@ export interface State {
   sourceBytes: number;
   /** What decides the measuring besides the source. */
   settings: string;
-  /** Of the file that is being made. */
+  /** Of the file that is being made; null before one was begun and after it was made. */
   bytes: number | null;
+  /** 0..1 of that file, or of the measuring. */
   done: number;
   lastUsed: number;
 }

@@ -7,6 +7,7 @@
 #include "compress/heal.h"
 #include "compress/items.h"
 #include "compress/texts.h"
+#include "engine/memory_plan.h"
 
 namespace nutshell::compress {
 
@@ -63,9 +64,8 @@ Status CompressJob::check() {
     return {ErrorCode::invalid_argument, "a KL divergence is asked for, but no text to measure it on"};
   const uint64_t needed = memory().total();
   if (options_.memory_limit > 0 && needed > options_.memory_limit)
-    return {ErrorCode::out_of_memory, "compressing this model takes " + std::to_string(needed) +
-                                          " bytes of memory, " + std::to_string(options_.memory_limit) +
-                                          " may be used"};
+    return {ErrorCode::out_of_memory, "compressing this model takes " + format_bytes(needed) +
+                                          " of memory; available: " + format_bytes(options_.memory_limit)};
   return {};
 }
 

@@ -54,7 +54,7 @@ Status describe(SourceModel& model) {
   const GgufFile& file = model.header.metadata;
   RETURN_IF_ERROR(model.header.problem);
   if (file.has("nutshell.version"))
-    return Status(ErrorCode::invalid_argument, "the file is compressed already; compress its original");
+    return {ErrorCode::already_compressed, {}};
   for (const TensorEntry& t : model.header.tensors.entries()) RETURN_IF_ERROR(t.check_supported());
   ASSIGN_OR_RETURN(model.architecture, file.get_string("general.architecture"));
   ASSIGN_OR_RETURN(const ArchDef* arch, find_architecture(model.architecture));

@@ -88,16 +88,8 @@ Dot best_dot() {
   static const Dot dot = measure();
   return dot;
 }
-
-void warm_up_dots() {
-  const Setup s = set_up();
-  if (s.probe == nullptr) return;
-  rate_of(Dot::pairs, s.w, s.x, *s.probe);
-  rate_of(Dot::quads, s.w, s.x, *s.probe);
-}
 #else
 Dot best_dot() { return Dot::strict; }
-void warm_up_dots() {}
 #endif
 
 }  // namespace nutshell

@@ -68,7 +68,8 @@ export class Server {
   /** Requests so far: {url, range}. */
   log = [];
 
-  constructor(root, port, isolation, more) {
+  constructor(root, port, isolation, more, calibration) {
+    this.calibration = calibration;
     this.root = root;
     this.more = more;
     this.port = port;
@@ -76,8 +77,11 @@ export class Server {
     this.origin = `http://127.0.0.1:${port}`;
   }
 
-  /** `models`: further ones to serve, as scripts/serve.mjs lists them; `data` stands for a file with these bytes. */
-  static async start(folder, isolation, models = []) {
+  /**
+   * `models`: further ones to serve, as scripts/serve.mjs lists them; `data` stands for a file with these bytes. `texts`: the
+   * calibration texts to serve, by file name, or the folder that has them.
+   */
+  static async start(folder, { isolation = true, models = [], texts = {} }) {
     const root = path.join(folder, 'root');
     await cp(kDist, root, { recursive: true });
     await mkdir(path.join(root, 'files'));
@@ -88,7 +92,10 @@ export class Server {
       check(model.name && existsSync(file), `${model.name || 'a large model'} is missing: scripts/test --full says where it is`);
       more.push({ ...model, path: file, bytes: (await stat(file)).size });
     }
-    const server = new Server(root, await freePort(), isolation, more);
+    const calibration = typeof texts === 'string' ? texts : path.join(folder, 'calibration');
+    if (calibration !== texts) await mkdir(calibration);
+    for (const [name, text] of Object.entries(typeof texts === 'string' ? {} : texts)) await writeFile(path.join(calibration, name), text);
+    const server = new Server(root, await freePort(), isolation, more, calibration);
     await server.start();
     return server;
   }
@@ -96,7 +103,7 @@ export class Server {
   async start() {
     const { size } = await stat(kModel);
     const models = [{ name: kModelName, path: kModel, bytes: size, sha256: kModelHash, default: true }, ...this.more];
-    this.#server = await createAppServer({ root: this.root, isolation: this.isolation, models });
+    this.#server = await createAppServer({ root: this.root, isolation: this.isolation, models, calibration: this.calibration });
     this.#server.on('request', ({ url, headers }) => this.log.push({ url, range: headers.range ?? '' }));
     await new Promise((resolve, reject) => this.#server.once('error', reject).listen(this.port, '127.0.0.1', resolve));
   }
@@ -129,7 +136,7 @@ export async function inWorld(options, work) {
   const folder = await mkdtemp(path.join(os.tmpdir(), 'nutshell-story-'));
   const closers = [() => rm(folder, { recursive: true, force: true })];
   try {
-    const server = await Server.start(folder, options.isolation !== false, options.models);
+    const server = await Server.start(folder, options);
     closers.unshift(() => server.stop());
     const profile = path.join(folder, 'profile');
     if (options.denyStorage) await denyStorage(profile);

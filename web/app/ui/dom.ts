@@ -33,6 +33,7 @@ const kPaths: Record<string, string> = {
   device: 'M4 5h16v11H4zM9 20h6M12 16v4',
   served: 'M12 4v11M7 11l5 5 5-5M5 20h14',
   bin: 'M5 7h14M9 7V4h6v3M7 7l1 13h8l1-13',
+  smaller: 'M4 12h6M7 9l3 3-3 3M20 12h-6M17 9l-3 3 3 3M12 4v16',
   shield: 'M12 3l7 3v5c0 5-3 8-7 10-4-2-7-5-7-10V6z',
 };
 

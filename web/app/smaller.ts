@@ -1,0 +1,186 @@
+// Makes a model smaller: what is to be done, one step after the other, from the choice of a model to the result. Owns the
+// library's Compressor; what it works out lies on the device, so that pausing and closing the tab lose nothing. Knows
+// nothing of the DOM.
+
+import type { CompressOptions, CompressPlan, CompressProgress, CompressResult, Compressor, SizeChoice } from '../src/index.ts';
+import { describe, isAbort } from './problems.ts';
+import { type Problem, Store } from './state.ts';
+import type { Texts } from './texts.ts';
+
+export type Source = string | File;
+export type Job = 'analyse' | 'make';
+
+export type Step =
+  | { at: 'pick' } // which model?
+  | { at: 'opening' }
+  | { at: 'plan' }
+  | { at: 'work'; job: Job; bytes: number | null; progress: CompressProgress | null; paused: boolean }
+  | { at: 'choose'; choices: SizeChoice[]; index: number } // `index`: offered first
+  | { at: 'done'; result: CompressResult }
+  | { at: 'failed'; problem: Problem };
+
+export interface SmallerState {
+  step: Step;
+  name: string; // of the model
+  plan: CompressPlan | null;
+}
+
+/** What the work needs from outside. */
+export interface SmallerParts {
+  open(source: Source, options: CompressOptions): Promise<Compressor>;
+  texts(): Promise<Texts | null>;
+  /** Whether the work does not fit beside the model that chats, so that this one has to go. */
+  needsRoom(plan: CompressPlan): boolean;
+  /** Lets the model that chats go. */
+  makeRoom(): Promise<void>;
+  /** Called when the list of stored models has changed. */
+  stored(): void;
+}
+
+/** The divergence up to which a file is offered first: people do not tell such a one from the original. */
+const kGoodKl = 0.12;
+
+export class Smaller {
+  readonly store = new Store<SmallerState>({ step: { at: 'pick' }, name: '', plan: null });
+  #compressor: Compressor | null = null;
+  #abort: AbortController | null = null;
+  #running: Promise<void> = Promise.resolve(); // ends when the last call into the library has ended
+  #choices: SizeChoice[] = [];
+  #texts: Texts | null = null;
+
+  constructor(readonly parts: SmallerParts) {}
+
+  /** Whether something is under way that closing the panel must not end. */
+  get working(): boolean {
+    const { step } = this.store.state;
+    return step.at === 'work' && !step.paused;
+  }
+
+  /** Looks at a model; `goOn`: and goes on with what was begun there. */
+  async begin(source: Source, name: string, goOn = false): Promise<void> {
+    await this.close();
+    const abort = (this.#abort = new AbortController());
+    this.store.set({ name, plan: null, step: { at: 'opening' } });
+    try {
+      this.#texts = await this.parts.texts();
+      if (abort.signal.aborted) return;
+      const compressor = await this.parts.open(source, { ...this.#texts, signal: abort.signal });
+      if (abort.signal.aborted) return void (await compressor.dispose());
+      this.#compressor = compressor;
+      this.#abort = null;
+      this.store.set({ plan: compressor.plan, step: { at: 'plan' } });
+    } catch (error) {
+      if (!abort.signal.aborted) this.#fail(error);
+      return;
+    }
+    if (goOn) await this.start();
+  }
+
+  /** Measures the model, or goes on with the file that was begun. */
+  async start(): Promise<void> {
+    const { plan } = this.store.state;
+    if (!plan) return;
+    if (this.parts.needsRoom(plan)) await this.parts.makeRoom();
+    await (plan.unfinished ? this.make(plan.unfinished.bytes) : this.analyse());
+  }
+
+  async analyse(): Promise<void> {
+    await this.#run('analyse', null, async (compressor, options) => {
+      this.#choices = await compressor.analyse(options);
+      return this.#choosing();
+    });
+  }
+
+  async make(bytes: number): Promise<void> {
+    await this.#run('make', bytes, async (compressor, options) => {
+      const result = await compressor.make(bytes, options);
+      this.parts.stored();
+      return { at: 'done', result };
+    });
+  }
+
+  pause(): void {
+    const { step } = this.store.state;
+    if (step.at !== 'work' || step.paused) return;
+    this.#stop();
+    this.store.set({ step: { ...step, paused: true } });
+  }
+
+  async resume(): Promise<void> {
+    const { step } = this.store.state;
+    if (step.at !== 'work' || !step.paused) return;
+    await (step.job === 'make' && step.bytes !== null ? this.make(step.bytes) : this.analyse());
+  }
+
+  /** Ends the work and deletes what it left on the device. */
+  async cancel(): Promise<void> {
+    this.#stop();
+    await this.#running;
+    const compressor = this.#take();
+    this.store.set({ step: { at: 'pick' }, plan: null, name: '' });
+    try {
+      await compressor?.discard();
+    } finally {
+      await compressor?.dispose();
+    }
+  }
+
+  /** From the result back to the sizes. */
+  async another(): Promise<void> {
+    if (!this.#choices.length) return this.analyse(); // went on in another tab's place: the sizes are not known here
+    this.store.set({ step: this.#choosing() });
+  }
+
+  /** Ends everything here; what lies on the device stays. */
+  async close(): Promise<void> {
+    this.#stop();
+    await this.#running;
+    const compressor = this.#take();
+    this.store.set({ step: { at: 'pick' }, plan: null, name: '' });
+    await compressor?.dispose();
+  }
+
+  #take(): Compressor | null {
+    const compressor = this.#compressor;
+    this.#compressor = null;
+    this.#choices = [];
+    return compressor;
+  }
+
+  #stop(): void {
+    this.#abort?.abort();
+    this.#abort = null;
+  }
+
+  #choosing(): Step {
+    const choices = this.#choices;
+    const good = choices.findIndex(({ predictedKl }) => predictedKl !== null && predictedKl <= kGoodKl);
+    const known = choices.some(({ predictedKl }) => predictedKl !== null);
+    return { at: 'choose', choices, index: good >= 0 ? good : known ? choices.length - 1 : choices.length >> 1 };
+  }
+
+  async #run(job: Job, bytes: number | null, work: (compressor: Compressor, options: CompressOptions) => Promise<Step>): Promise<void> {
+    const abort = (this.#abort = new AbortController());
+    const { step } = this.store.state;
+    const before = step.at === 'work' && step.job === job ? step.progress : null;
+    this.store.set({ step: { at: 'work', job, bytes, progress: before, paused: false } });
+    await this.#running; // a call that was told to stop may need a moment
+    const compressor = this.#compressor;
+    if (!compressor || abort.signal.aborted) return;
+    const onProgress = (now: CompressProgress): void => {
+      if (!abort.signal.aborted) this.store.set({ step: { at: 'work', job, bytes, progress: now, paused: false } });
+    };
+    const running = work(compressor, { ...this.#texts, signal: abort.signal, onProgress }).then(
+      (next) => void (abort.signal.aborted || this.store.set({ step: next })),
+      (error: unknown) => void (abort.signal.aborted || this.#fail(error)),
+    );
+    this.#running = running;
+    await running;
+  }
+
+  #fail(error: unknown): void {
+    this.#abort = null;
+    if (isAbort(error)) return;
+    this.store.set({ step: { at: 'failed', problem: describe(error, 'load', false) } });
+  }
+}

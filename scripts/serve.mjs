@@ -1,11 +1,10 @@
 // The static server behind scripts/start and the browser tests (Node, no dependency): web/dist with the headers that
 // threads and a strict page need, byte ranges, and models under /models/. Listens on 127.0.0.1 only.
 //
-//   node serve.mjs --root DIR [--port N] [--no-isolation] [--model-host ORIGIN]... [--models FILE] [--calibration DIR]
+//   node serve.mjs --root DIR [--port N] [--no-isolation] [--model-host ORIGIN]... [--models FILE]
 //
 // FILE: JSON, [{name, path, bytes, memoryBytes, sha256, license, terms, default}], served as /models/<name> and listed in
-// /models.json; read again whenever it changes. DIR: what scripts/calibration prints; its texts are served as
-// /calibration/<name>, as soon as they are there.
+// /models.json; read again whenever it changes.
 // Not a general web server: no directory listing, no compression, no caching beyond revalidation.
 import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
@@ -146,10 +145,8 @@ function shelfOfFile(file) {
   };
 }
 
-const kTexts = /^\/calibration\/((calibration|evaluation)\.(txt|jsonl))$/;
-
 /** An http.Server, not yet listening. `models`: the list itself or the file it lies in, as in the head of this file. */
-export async function createAppServer({ root, isolation = true, modelHosts = [], models = [], calibration = null }) {
+export async function createAppServer({ root, isolation = true, modelHosts = [], models = [] }) {
   root = await realpath(root);
   const policy = contentSecurityPolicy(modelHosts);
   const fixed = Array.isArray(models) && shelfOf(models);
@@ -174,8 +171,6 @@ export async function createAppServer({ root, isolation = true, modelHosts = [],
         const model = (await shelf()).byName.get(pathname.slice('/models/'.length));
         return model ? await sendFile(request, response, common, model.path) : answer(response, 404, common, 'no such model\n');
       }
-      const text = calibration && kTexts.exec(pathname)?.[1];
-      if (text) return await sendFile(request, response, common, join(calibration, text));
       const path = await resolveInside(root, pathname);
       if (path === null) return answer(response, 404, common, 'not found\n');
       if (modelHosts.length && path.endsWith('.html')) {
@@ -200,7 +195,6 @@ async function main() {
       'no-isolation': { type: 'boolean', default: false },
       'model-host': { type: 'string', multiple: true, default: [] },
       models: { type: 'string' },
-      calibration: { type: 'string' },
     },
   });
   const port = Number(values.port);
@@ -209,7 +203,6 @@ async function main() {
     isolation: !values['no-isolation'],
     modelHosts: values['model-host'],
     models: values.models,
-    calibration: values.calibration,
   });
   server.on('error', (error) => {
     const reason = error.code === 'EADDRINUSE' ? `port ${port} is taken; choose another with --port N` : error.message;

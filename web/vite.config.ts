@@ -15,7 +15,7 @@ const kModules = ['strict-mt', 'strict-st', 'relaxed-mt', 'relaxed-st', 'compres
 /** Texts the compressor calibrates on (scripts/calibration); may be missing. */
 const kCalibrationFolder = process.env['NUTSHELL_CALIBRATION_DIR'] ?? '';
 /** What only those need who make models smaller: not part of what the service worker fetches at its installation. */
-const kLater = /compress|smaller/;
+const kLater = /compress|smaller|^calibration\//;
 const kPublicFolder = here('./app/public');
 
 interface DistFile {

@@ -91,19 +91,6 @@ test('a list in a file is read again when it changes; a broken one leaves the la
   assert.deepEqual(await names(), ['second', 'first']);
 });
 
-test('calibration texts are served once they are there, and nothing else of their folder', async () => {
-  const texts = path.join(folder, 'texts');
-  const port = await serve({ calibration: texts });
-  assert.equal((await ask(port, '/calibration/calibration.txt')).status, 404);
-  await mkdir(texts);
-  await writeFile(path.join(texts, 'calibration.txt'), 'A text.');
-  await writeFile(path.join(texts, 'other.txt'), 'secret');
-  const { status, body } = await ask(port, '/calibration/calibration.txt');
-  assert.deepEqual([status, body], [200, 'A text.']);
-  for (const name of ['other.txt', '..%2fsecret.txt', '']) assert.equal((await ask(port, `/calibration/${name}`)).status, 404, name);
-  assert.equal((await ask(await serve(), '/calibration/calibration.txt')).status, 404);
-});
-
 test('If-Range with an old tag gives the whole file, If-None-Match gives 304', async () => {
   const port = await serve();
   const { etag } = (await ask(port, '/models/tiny%20model.gguf')).headers;

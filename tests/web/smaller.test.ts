@@ -49,8 +49,7 @@ const at = (): string => smaller.store.state.step.at;
 beforeEach(() => {
   [calls, log, plan, short] = [[], [], kPlan, false];
   smaller = new Smaller({
-    open: async (source, { calibration }) => (log.push(`open ${String(source)} with ${calibration?.length ?? 'no'} texts`), fake()),
-    texts: async () => ({ calibration: ['a', 'b'], evaluation: ['c'] }),
+    open: async (source) => (log.push(`open ${String(source)}`), fake()),
     needsRoom: () => short,
     makeRoom: async () => void log.push('room'),
     stored: () => log.push('stored'),
@@ -67,7 +66,7 @@ async function toChoose(): Promise<void> {
 describe('Smaller', () => {
   it('goes from the model to its plan, the sizes, the work and the result', async () => {
     await smaller.begin('models/a', 'A');
-    expect([at(), smaller.store.state.plan, log]).toEqual(['plan', kPlan, ['open models/a with 2 texts']]);
+    expect([at(), smaller.store.state.plan, log]).toEqual(['plan', kPlan, ['open models/a']]);
     void smaller.start();
     await settle();
     calls[0]!.options.onProgress?.({ stage: 'measuring', done: 0.5, total: 0.4, secondsLeft: 9 });
@@ -76,7 +75,7 @@ describe('Smaller', () => {
     expect(smaller.store.state.step).toEqual({ at: 'choose', choices: kChoices, index: 2 }); // the first below .12
     void smaller.make(1.5e6);
     await settle();
-    expect(calls[1]).toMatchObject({ name: 'make', bytes: 1.5e6, options: { evaluation: ['c'] } });
+    expect(calls[1]).toMatchObject({ name: 'make', bytes: 1.5e6 });
     await answer(kResult);
     expect(smaller.store.state.step).toEqual({ at: 'done', result: kResult });
     expect(log).toContain('stored');
@@ -138,7 +137,7 @@ describe('Smaller', () => {
     void smaller.make(2e6);
     await settle();
     await smaller.cancel();
-    expect([at(), calls[1]!.options.signal?.aborted, log.slice(-2)]).toEqual(['pick', true, ['discard', 'dispose']]);
+    expect([at(), calls[1]!.options.signal?.aborted, log.at(-1)]).toEqual(['pick', true, 'discard']);
     log = [];
     await toChoose();
     await smaller.close();
@@ -176,6 +175,19 @@ describe('Smaller', () => {
     await settle();
     await answer(new EngineError('quota'));
     expect(smaller.store.state.step).toMatchObject({ at: 'failed', problem: { code: 'quota' } });
+  });
+
+  it('tells how far the copying of a file is', async () => {
+    let opened: (compressor: Compressor) => void = () => undefined;
+    let progress: CompressOptions['onProgress'];
+    smaller.parts.open = (_source, { onProgress }) => ((progress = onProgress), new Promise((resolve) => (opened = resolve)));
+    const begun = smaller.begin('a.gguf', 'A');
+    await settle();
+    progress?.({ stage: 'reading', done: 0.5, total: 0, secondsLeft: null });
+    expect(smaller.store.state.step).toEqual({ at: 'opening', done: 0.5 });
+    opened(fake());
+    await begun;
+    expect(at()).toBe('plan');
   });
 
   it('forgets a model that was opened too late', async () => {

@@ -5,14 +5,13 @@
 import type { CompressOptions, CompressPlan, CompressProgress, CompressResult, Compressor, SizeChoice } from '../src/index.ts';
 import { describe, isAbort } from './problems.ts';
 import { type Problem, Store } from './state.ts';
-import type { Texts } from './texts.ts';
 
 export type Source = string | File;
 export type Job = 'analyse' | 'make';
 
 export type Step =
   | { at: 'pick' } // which model?
-  | { at: 'opening' }
+  | { at: 'opening'; done: number | null } // of copying a file to the device
   | { at: 'plan' }
   | { at: 'work'; job: Job; bytes: number | null; progress: CompressProgress | null; paused: boolean }
   | { at: 'choose'; choices: SizeChoice[]; index: number } // `index`: offered first
@@ -28,7 +27,6 @@ export interface SmallerState {
 /** What the work needs from outside. */
 export interface SmallerParts {
   open(source: Source, options: CompressOptions): Promise<Compressor>;
-  texts(): Promise<Texts | null>;
   /** Whether the work does not fit beside the model that chats, so that this one has to go. */
   needsRoom(plan: CompressPlan): boolean;
   /** Lets the model that chats go. */
@@ -46,7 +44,6 @@ export class Smaller {
   #abort: AbortController | null = null;
   #running: Promise<void> = Promise.resolve(); // ends when the last call into the library has ended
   #choices: SizeChoice[] = [];
-  #texts: Texts | null = null;
 
   constructor(readonly parts: SmallerParts) {}
 
@@ -60,11 +57,12 @@ export class Smaller {
   async begin(source: Source, name: string, goOn = false): Promise<void> {
     await this.close();
     const abort = (this.#abort = new AbortController());
-    this.store.set({ name, plan: null, step: { at: 'opening' } });
+    this.store.set({ name, plan: null, step: { at: 'opening', done: null } });
+    const onProgress = ({ done }: CompressProgress): void => {
+      if (!abort.signal.aborted && this.store.state.step.at === 'opening') this.store.set({ step: { at: 'opening', done } });
+    };
     try {
-      this.#texts = await this.parts.texts();
-      if (abort.signal.aborted) return;
-      const compressor = await this.parts.open(source, { ...this.#texts, signal: abort.signal });
+      const compressor = await this.parts.open(source, { signal: abort.signal, onProgress });
       if (abort.signal.aborted) return void (await compressor.dispose());
       this.#compressor = compressor;
       this.#abort = null;
@@ -118,11 +116,7 @@ export class Smaller {
     await this.#running;
     const compressor = this.#take();
     this.store.set({ step: { at: 'pick' }, plan: null, name: '' });
-    try {
-      await compressor?.discard();
-    } finally {
-      await compressor?.dispose();
-    }
+    await compressor?.discard(); // and ends it
   }
 
   /** From the result back to the sizes. */
@@ -170,7 +164,7 @@ export class Smaller {
     const onProgress = (now: CompressProgress): void => {
       if (!abort.signal.aborted) this.store.set({ step: { at: 'work', job, bytes, progress: now, paused: false } });
     };
-    const running = work(compressor, { ...this.#texts, signal: abort.signal, onProgress }).then(
+    const running = work(compressor, { signal: abort.signal, onProgress }).then(
       (next) => void (abort.signal.aborted || this.store.set({ step: next })),
       (error: unknown) => void (abort.signal.aborted || this.#fail(error)),
     );

@@ -31,7 +31,7 @@ const kShell = "__NUTSHELL_SHELL__" as unknown as Shell;
 
 const kPrefix = 'nutshell-shell-';
 const kCache = `${kPrefix}${kShell.version}`;
-const kLists = 'nutshell-lists'; // models.json and calibration texts, as last seen
+const kLists = 'nutshell-lists'; // models.json, as last seen
 const kPatienceMs = 2500; // how long a slow network may delay the opening of the page
 
 const absolute = (path: string): string => new URL(path, scope.registration.scope).href;
@@ -41,7 +41,6 @@ const kBenchAddresses = new Set([absolute('bench'), absolute('bench/'), kBench])
 const kFiles = new Set(kShell.files.map(absolute));
 const kLater = new Set(kShell.later.map(absolute));
 const kUsed = absolute('later-used'); // no file: the mark that some of them were wanted here
-const kTexts = absolute('calibration/'); // no part of a build: their server may have others some day
 
 async function install(): Promise<void> {
   const cache = await caches.open(kCache);
@@ -110,20 +109,6 @@ async function laterFile(request: Request): Promise<Response> {
   return fresh;
 }
 
-/** A calibration text: the one kept here, which is looked at anew meanwhile, or the server's. */
-async function text(event: AskEvent): Promise<Response> {
-  const { request } = event;
-  const cache = await caches.open(kLists);
-  const kept = await cache.match(request.url, { ignoreVary: true });
-  const asked = fetch(request).then(async (fresh) => {
-    if (fresh.ok) await cache.put(request.url, fresh.clone());
-    return fresh;
-  });
-  if (!kept) return asked;
-  event.waitUntil(asked.catch(() => undefined));
-  return kept;
-}
-
 /** The server's list of models: the present one, or the last one seen. */
 async function list(request: Request): Promise<Response> {
   const cache = await caches.open(kLists);
@@ -147,8 +132,6 @@ function answer(event: AskEvent): void {
     event.respondWith(shellFile(request));
   } else if (kLater.has(url)) {
     event.respondWith(laterFile(request));
-  } else if (url.startsWith(kTexts)) {
-    event.respondWith(text(event));
   } else if (url === absolute('models.json')) {
     event.respondWith(list(request));
   }

@@ -5,13 +5,12 @@ import { discardCompression } from '../../src/index.ts';
 import { saveModel } from '../save.ts';
 import { Smaller, type SmallerParts, type SmallerState, type Source, type Step } from '../smaller.ts';
 import { prettyName } from '../session.ts';
-import { fetchTexts } from '../texts.ts';
 import type { Announcer } from './announce.ts';
 import { byId, bytes, h, icon, iconButton } from './dom.ts';
 import { choosing, done, failed, opening, picking, planned, WorkView } from './smaller_steps.ts';
 import { type Begun, unfinishedCard } from './unfinished.ts';
 
-export interface PanelActions extends Omit<SmallerParts, 'texts'> {
+export interface PanelActions extends SmallerParts {
   /** Models that are on this device. */
   models(): Promise<{ name: string; url: string; bytes: number }[]>;
   chat(url: string, name: string): void;
@@ -38,7 +37,7 @@ export class SmallerPanel {
     readonly actions: PanelActions,
     readonly announcer: Announcer,
   ) {
-    this.#smaller = new Smaller({ ...actions, texts: () => fetchTexts() });
+    this.#smaller = new Smaller(actions);
     this.#file.addEventListener('change', () => {
       const [file] = this.#file.files ?? [];
       this.#file.value = '';
@@ -83,7 +82,7 @@ export class SmallerPanel {
   offer(begun: Begun[]): void {
     const prompt = byId('prompt');
     for (const each of begun) {
-      const resume = (): void => void (each.source ? this.begin(each.source, prettyName(each.name), true, prompt) : this.#chooseFile(prompt));
+      const resume = (): void => void this.begin(each.source, prettyName(each.name), true, prompt);
       const card = unfinishedCard(each, resume, () => discardCompression(each.id));
       byId('notices').append(card);
       requestAnimationFrame(() => card.scrollIntoView({ block: 'nearest' }));
@@ -100,12 +99,6 @@ export class SmallerPanel {
     if (!held) return;
     const back = this.#opener?.isConnected && this.#opener.offsetParent ? this.#opener : byId('model-picker');
     (this.#pill.hidden ? back : this.#pill).focus();
-  }
-
-  /** The system's file dialog. */
-  #chooseFile(opener: HTMLElement): void {
-    this.open(opener);
-    this.#file.click();
   }
 
   #drop(event: DragEvent): void {
@@ -139,7 +132,7 @@ export class SmallerPanel {
       : step.at === 'choose' && plan ? choosing(smaller, plan, step)
       : step.at === 'done' && plan ? done(smaller, plan, step.result, { chat: this.actions.chat, save: saveModel, hide: () => this.hide() })
       : step.at === 'failed' ? failed(step.problem, () => void smaller.close())
-      : opening());
+      : opening(step.at === 'opening' ? step.done : null));
     this.#content.replaceChildren(view);
     this.#panel.dataset.step = step.at;
     if (held) (this.#content.querySelector<HTMLElement>('[data-first]') ?? this.#title).focus({ preventScroll: true });

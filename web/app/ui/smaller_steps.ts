@@ -16,8 +16,9 @@ function facts(rows: [string, string | null][]): HTMLElement {
   return h('dl', { class: 'facts' }, ...rows.flatMap(([name, value]) => (value === null ? [] : [h('dt', {}, name), h('dd', {}, value)])));
 }
 
-export function opening(): HTMLElement {
-  return h('p', { class: 'hint' }, 'Reading the model …');
+/** `done`: of copying a file of the user's to the device. */
+export function opening(done: number | null): HTMLElement {
+  return h('p', { class: 'hint' }, done === null ? 'Reading the model …' : `Copying the file to this device … ${Math.floor(100 * done)} %`);
 }
 
 export function picking(actions: { models(): Promise<{ name: string; url: string; bytes: number }[]> }, begin: (source: Source, name: string) => void): HTMLElement {

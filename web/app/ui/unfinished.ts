@@ -6,7 +6,7 @@ import { bytes, h } from './dom.ts';
 /** As the library's listCompressions() tells it. */
 export interface Begun {
   id: string;
-  source: string; // empty: a file of the user's, which has to be opened again
+  source: string; // address of the model
   name: string;
   bytes: number | null; // null: no size was chosen yet
   done: number;
@@ -19,8 +19,8 @@ function words({ name, bytes: size, done }: Begun): string {
 }
 
 export function unfinishedCard(begun: Begun, resume: () => void, discard: () => Promise<void>): HTMLElement {
-  const note = h('p', { class: 'card-note' }, begun.source ? 'It was begun on an earlier visit.' : 'It was begun on an earlier visit, from a file: choose that file again to go on.');
-  const go = h('button', { type: 'button', class: 'button', 'data-testid': 'smaller-resume' }, begun.source ? 'Resume' : 'Choose the file');
+  const note = h('p', { class: 'card-note' }, 'It was begun on an earlier visit.');
+  const go = h('button', { type: 'button', class: 'button', 'data-testid': 'smaller-resume' }, 'Resume');
   const drop = h('button', { type: 'button', class: 'button quiet', 'data-testid': 'smaller-discard' }, 'Discard');
   const card = h('div', { class: 'card', 'data-testid': 'smaller-unfinished' }, h('p', { class: 'card-title' }, words(begun)), note, h('div', { class: 'row ways' }, go, drop));
   go.addEventListener('click', () => {

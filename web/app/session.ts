@@ -155,7 +155,8 @@ function firstProgress(name: string): Progress {
   return { name, phase: 'start', loadedBytes: 0, totalBytes: null, bytesPerSecond: 0, secondsLeft: null };
 }
 
-function positive(text: string | null): number | undefined {
+/** A whole number above 0 of the address's query. */
+export function positive(text: string | null): number | undefined {
   const value = Number(text);
   return Number.isInteger(value) && value > 0 ? value : undefined;
 }

@@ -1,9 +1,9 @@
 // All that the first load of the page holds of "Make it smaller": how the rest is fetched when it is first wanted, and
 // the look for work that an earlier visit left unfinished.
 
-import { Compressor, listCompressions } from '../src/index.ts';
+import { type CompressOptions, Compressor, listCompressions } from '../src/index.ts';
 import type { Catalog } from './catalog.ts';
-import type { Session } from './session.ts';
+import { type Session, positive } from './session.ts';
 import type { AppState, Store } from './state.ts';
 import type { Announcer } from './ui/announce.ts';
 import type { SmallerPanel } from './ui/smaller.ts';
@@ -57,7 +57,7 @@ export class SmallerEntry {
     const { store, session, catalog, announcer, stopAnswer, chat, modelsChanged } = this.host;
     const { SmallerPanel } = await import('./ui/smaller.ts');
     return new SmallerPanel({
-      open: (source, options) => Compressor.open(source, options),
+      open: (source, options) => Compressor.open(source, { ...options, ...askedFor(session.query) }),
       needsRoom: (plan) => store.state.info !== null && plan.memoryBytes + store.state.info.memoryBytes > freeMemory(),
       makeRoom: async () => {
         await stopAnswer();
@@ -68,6 +68,12 @@ export class SmallerEntry {
       chat,
     }, announcer);
   }
+}
+
+/** For measuring: `?threads=1&windows=8&heldout=4` in the page's address. */
+function askedFor(query: URLSearchParams): CompressOptions {
+  const wishes = { threads: positive(query.get('threads')), windows: positive(query.get('windows')), heldOut: positive(query.get('heldout')) };
+  return Object.fromEntries(Object.entries(wishes).filter(([, value]) => value !== undefined));
 }
 
 /** What a page may take of this device's memory; browsers tell it roughly, up to 8 GB, some not at all. */

@@ -147,7 +147,7 @@ export function done(smaller: Smaller, plan: CompressPlan, result: CompressResul
     );
   };
   const quality = meanKl === null ? 'Its quality was not measured.' : `It is ${qualityWords(meanKl)}.`;
-  return h('div', { class: 'smaller-step', 'data-testid': 'smaller-report', 'data-url': url },
+  return h('div', { class: 'smaller-step', 'data-testid': 'smaller-report', 'data-result': JSON.stringify(result) },
     h('p', {}, h('strong', {}, prettyName(name)), ' is on this device now. ', quality),
     facts([
       ['Size', `${bytes(result.bytes)}, ${share(result.bytes, plan.bytes)}`],

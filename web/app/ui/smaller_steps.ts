@@ -131,7 +131,7 @@ export function choosing(smaller: Smaller, plan: CompressPlan, { choices, index 
   return h('div', { class: 'smaller-step' },
     h('div', { class: 'smaller-choice' }, h('label', { for: 'smaller-slider' }, 'Size'), size, words, memory),
     slider, h('div', { class: 'row slider-ends' }, h('span', {}, 'smallest'), h('span', {}, 'best')),
-    h('p', { class: 'hint' }, 'KL is how far its next-word odds are from the original’s; 0 is no difference.'),
+    choices.some(({ predictedKl }) => predictedKl !== null) && h('p', { class: 'hint' }, 'KL is how far its next-word odds are from the original’s; 0 is no difference.'),
     h('div', { class: 'row ways' }, button('Make it', make, { 'data-testid': 'smaller-make' }), quiet('Discard', () => void smaller.cancel())));
 }
 
@@ -153,7 +153,7 @@ export function done(smaller: Smaller, plan: CompressPlan, result: CompressResul
       ['Size', `${bytes(result.bytes)}, ${share(result.bytes, plan.bytes)}`],
       ['Bits per weight', result.bitsPerWeight.toFixed(2)],
       ['KL, measured', orNot(meanKl, (kl) => `${klNumber(kl)} nats/token`)],
-      ['Same first choice', orNot(result.top1Agreement, (same) => `${(100 * same).toFixed(1)} % of the words`)],
+      ['Same first choice', orNot(result.top1Agreement, (same) => `${(100 * same).toFixed(1)} % of the time`)],
       ['Perplexity', orNot(result.perplexityBefore, (before) => `${before.toFixed(2)} before, ${orNot(result.perplexityAfter, (after) => after.toFixed(2))} after`)],
       ['Time', `${seconds(result.seconds)}, ${bytes(result.peakMemoryBytes)} of memory at most`],
     ]),

@@ -234,7 +234,21 @@ async function offline({ app, page, server }) {
   equal(await storedHash(app, (await reportOf(app)).url), first, 'what is made offline');
 }
 
-/** A model of 30 layers whose weights are holes: nothing reads them before it is refused. */
+async function offlineTooEarly({ app, page, server }) {
+  await app.open('?load=0');
+  await page.evaluate(() => navigator.serviceWorker.ready.then(() => null));
+  await server.stop();
+  await page.reload();
+  await app.hook('smaller-open').click();
+  const { code, text } = await app.failure();
+  equal(code, 'network', `what it says: ${text}`);
+  check(/fetched when it is first wanted/.test(text), text);
+  await server.start();
+  await app.hook('smaller-open').click();
+  await app.hook('smaller').waitFor();
+}
+
+/** A model of 80 layers whose weights are holes: nothing reads them before it is refused. */
 async function writeHuge(file, tokens) {
   const [layers, width, ff] = [80, 16384, 57344];
   const tensors = [{ name: 'token_embd.weight', shape: [tokens.length, width] }, { name: 'output_norm.weight', shape: [width] }];
@@ -318,6 +332,7 @@ export const stories = [
   { name: 'smaller: saved where the file dialog says', options: options(kTiny), work: savedByDialog },
   { name: 'smaller: with the keyboard, and what is read out', options: options(kTiny), work: keyboard },
   { name: 'smaller: offline after its first use', options: options(kTiny), work: offline },
+  { name: 'smaller: wanted offline before it was ever there', work: offlineTooEarly },
   { name: 'smaller: files that cannot be made smaller', options: options(kTiny), work: refused },
   { name: 'smaller: a dropped file', options: options(kTiny), work: dropped },
 ];

@@ -91,6 +91,7 @@ export class Smaller {
 
   async make(bytes: number): Promise<void> {
     await this.#run('make', bytes, async (compressor, options) => {
+      if (!this.#choices.length) this.#choices = await compressor.analyse(options); // of an earlier visit: quick
       const result = await compressor.make(bytes, options);
       this.parts.stored();
       return { at: 'done', result };
@@ -120,8 +121,7 @@ export class Smaller {
   }
 
   /** From the result back to the sizes. */
-  async another(): Promise<void> {
-    if (!this.#choices.length) return this.analyse(); // went on in another tab's place: the sizes are not known here
+  another(): void {
     this.store.set({ step: this.#choosing() });
   }
 

@@ -119,12 +119,12 @@ async function fromShelfToChat({ app, page, context, folder }) {
   return `(${here.bytes} bytes, KL predicted ${predicted}, measured ${meanKl.toFixed(4)}, native ${native.mean_kl.toFixed(4)}; longest of ${tasks} tasks ${longestMs.toFixed(0)} ms)`;
 }
 
-/** What the native tool makes of the same model and texts at a size. */
+/** What the native tool makes of the same model and texts at a size, by the recipe that is the tab's standard. */
 async function nativeTwin(folder, data, size) {
   const at = (name) => path.join(folder, name);
   await writeFile(at('twin.gguf'), data);
   const texts = (set) => [`${set}.txt`, `${set}.jsonl`].flatMap((name) => [`--${set}`, at(`root/calibration/${name}`)]);
-  const { stdout } = await promisify(execFile)(kTool, ['compress', at('twin.gguf'), '-o', at('twin-small.gguf'), '--size', String(size), ...texts('calibration'), ...texts('evaluation'), '--json']);
+  const { stdout } = await promisify(execFile)(kTool, ['compress', at('twin.gguf'), '-o', at('twin-small.gguf'), '--size', String(size), ...texts('calibration'), ...texts('evaluation'), '--windows', '8', '--held-out', '8', '--json']);
   return JSON.parse(stdout);
 }
 

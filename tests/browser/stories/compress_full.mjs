@@ -70,7 +70,7 @@ async function smolLm({ app, page, profile, server }) {
   const answer = await app.ask('What is the capital of France? Answer in one sentence.');
   const middle = made[1];
   const { stdout } = await promisify(execFile)(path.join(kRoot, 'build/native/nutshell'),
-    ['compress', kModel, '-o', path.join(profile, 'native.gguf'), '--size', String(middle.bytes), '--json'],
+    ['compress', kModel, '-o', path.join(profile, 'native.gguf'), '--size', String(middle.bytes), '--windows', '8', '--held-out', '8', '--json'],
     { env: { ...process.env, NUTSHELL_CALIBRATION: path.join(server.root, 'calibration') } });
   const native = JSON.parse(stdout);
   const record = { measuringSeconds: measuring, made, longTasks, peakBytes: peak, native, answer };

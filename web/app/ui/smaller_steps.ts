@@ -160,7 +160,7 @@ export function done(smaller: Smaller, plan: CompressPlan, result: CompressResul
     h('div', { class: 'row ways' },
       button('Chat with it', () => (actions.hide(), actions.chat(url, name)), { 'data-testid': 'smaller-chat', 'data-first': '' }),
       quiet('Save as file', save, { 'data-testid': 'smaller-save' }),
-      quiet('Another size', () => void smaller.another(), { 'data-testid': 'smaller-another' }),
+      quiet('Another size', () => smaller.another(), { 'data-testid': 'smaller-another' }),
       quiet('Close', () => (actions.hide(), void smaller.cancel()), { 'data-testid': 'smaller-close' })), said);
 }
 

@@ -54,6 +54,11 @@ export function iconButton(name: string, label: string, onclick: () => void, wor
   return h('button', { type: 'button', class: 'small', title: label, 'aria-label': label, onclick, ...props }, icon(name), words && h('span', {}, words));
 }
 
+/** With a capital, unless it begins with an address or the name of a file. */
+export function sentence(text: string): string {
+  return /^([a-z]+:|\S*\.\S)/.test(text) ? text : text.charAt(0).toUpperCase() + text.slice(1);
+}
+
 export function bytes(count: number): string {
   if (!Number.isFinite(count)) return '?';
   if (count < 1e3) return `${count} B`;

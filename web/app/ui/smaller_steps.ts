@@ -4,7 +4,7 @@ import type { CompressPlan, CompressProgress, CompressResult, SizeChoice } from 
 import type { Smaller, Source, Step } from '../smaller.ts';
 import type { Problem } from '../state.ts';
 import { prettyName } from '../session.ts';
-import { bytes, h, icon, seconds } from './dom.ts';
+import { bytes, h, icon, seconds, sentence } from './dom.ts';
 import { klNumber, qualityWords } from './quality.ts';
 
 type Props = Record<string, unknown>;
@@ -166,6 +166,6 @@ export function done(smaller: Smaller, plan: CompressPlan, result: CompressResul
 
 export function failed({ code, message, advice }: Problem, again: () => void): HTMLElement {
   return h('div', { class: 'card error', role: 'alert', 'data-testid': 'smaller-error', 'data-code': code },
-    h('p', { class: 'card-title' }, message.charAt(0).toUpperCase() + message.slice(1)), h('p', { class: 'card-note' }, advice),
+    h('p', { class: 'card-title' }, sentence(message)), h('p', { class: 'card-note' }, advice),
     h('div', { class: 'row ways' }, button('Another model', again, { 'data-first': '' })));
 }

@@ -132,6 +132,23 @@ describe('Smaller', () => {
     expect(at()).toBe('work');
   });
 
+  it('is free at once when it ends, and opens the next model only when the last one has ended', async () => {
+    await toChoose();
+    let ended: () => void = () => undefined;
+    smaller.parts.open = async () => ({ ...fake(), discard: () => new Promise<void>((resolve) => (ended = resolve)) }) as Compressor;
+    await toChoose();
+    void smaller.cancel();
+    expect(at()).toBe('pick');
+    await settle();
+    smaller.parts.open = async () => (log.push('next'), fake());
+    const next = smaller.begin('b', 'B');
+    await settle();
+    expect([at(), log.includes('next')]).toEqual(['opening', false]);
+    ended();
+    await next;
+    expect([at(), log.includes('next')]).toEqual(['plan', true]);
+  });
+
   it('deletes what was worked out when cancelled, and only then', async () => {
     await toChoose();
     void smaller.make(2e6);
@@ -169,13 +186,17 @@ describe('Smaller', () => {
       throw new EngineError('out_of_memory', 'takes 5 GB of memory, there are 4');
     };
     await smaller.begin('a', 'A');
-    expect(smaller.store.state.step).toMatchObject({ at: 'failed', problem: { code: 'out_of_memory', message: 'takes 5 GB of memory, there are 4' } });
+    expect(smaller.store.state.step).toMatchObject({ at: 'failed', again: false, problem: { code: 'out_of_memory', message: 'takes 5 GB of memory, there are 4' } });
     smaller.parts.open = async () => fake();
     await toChoose();
     void smaller.make(2e6);
     await settle();
     await answer(new EngineError('quota'));
-    expect(smaller.store.state.step).toMatchObject({ at: 'failed', problem: { code: 'quota' } });
+    expect(smaller.store.state.step).toMatchObject({ at: 'failed', again: true, problem: { code: 'quota' } });
+    plan = { ...kPlan, unfinished: { bytes: 2e6, done: 0.4 } };
+    void smaller.retry();
+    await settle();
+    expect([log.at(-1), smaller.store.state.name, calls.at(-1)!.name]).toEqual(['dispose', 'A', 'analyse']);
   });
 
   it('tells how far the copying of a file is', async () => {

@@ -37,7 +37,7 @@ const smaller = new SmallerEntry({
   catalog,
   announcer,
   stopAnswer: () => conversation.stop(),
-  chat: (source, name) => void load({ source, name }),
+  chat: (source, name) => void load({ source, name }).then((ready) => ready && composer.focus()),
   modelsChanged: () => void models.refresh(),
 });
 const models = new ModelPanel(catalog, (request) => void load(request), () => store.state.info?.model.url ?? null, (model, opener) => void smaller.open(model, opener));

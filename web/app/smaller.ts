@@ -16,7 +16,7 @@ export type Step =
   | { at: 'work'; job: Job; bytes: number | null; progress: CompressProgress | null; paused: boolean }
   | { at: 'choose'; choices: SizeChoice[]; index: number } // `index`: offered first
   | { at: 'done'; result: CompressResult }
-  | { at: 'failed'; problem: Problem };
+  | { at: 'failed'; problem: Problem; again: boolean }; // `again`: it had begun, so that going on may help
 
 export interface SmallerState {
   step: Step;
@@ -43,7 +43,9 @@ export class Smaller {
   #compressor: Compressor | null = null;
   #abort: AbortController | null = null;
   #running: Promise<void> = Promise.resolve(); // ends when the last call into the library has ended
+  #ending: Promise<void> = Promise.resolve(); // of the Compressor before this one
   #choices: SizeChoice[] = [];
+  #source: Source = '';
 
   constructor(readonly parts: SmallerParts) {}
 
@@ -55,13 +57,15 @@ export class Smaller {
 
   /** Looks at a model; `goOn`: and goes on with what was begun there. */
   async begin(source: Source, name: string, goOn = false): Promise<void> {
-    await this.close();
+    void this.close();
     const abort = (this.#abort = new AbortController());
+    this.#source = source;
     this.store.set({ name, plan: null, step: { at: 'opening', done: null } });
     const onProgress = ({ done }: CompressProgress): void => {
       if (!abort.signal.aborted && this.store.state.step.at === 'opening') this.store.set({ step: { at: 'opening', done } });
     };
     try {
+      await this.#ending; // there is one at a time
       const compressor = await this.parts.open(source, { signal: abort.signal, onProgress });
       if (abort.signal.aborted) return void (await compressor.dispose());
       this.#compressor = compressor;
@@ -111,13 +115,19 @@ export class Smaller {
     await (step.job === 'make' && step.bytes !== null ? this.make(step.bytes) : this.analyse());
   }
 
+  /** After a failure: goes on with what is on the device. */
+  async retry(): Promise<void> {
+    await this.begin(this.#source, this.store.state.name, true);
+  }
+
   /** Ends the work and deletes what it left on the device. */
-  async cancel(): Promise<void> {
-    this.#stop();
-    await this.#running;
-    const compressor = this.#take();
-    this.store.set({ step: { at: 'pick' }, plan: null, name: '' });
-    await compressor?.discard(); // and ends it
+  cancel(): Promise<void> {
+    return this.#end((compressor) => compressor.discard());
+  }
+
+  /** Ends everything here; what lies on the device stays. */
+  close(): Promise<void> {
+    return this.#end((compressor) => compressor.dispose());
   }
 
   /** From the result back to the sizes. */
@@ -125,20 +135,17 @@ export class Smaller {
     this.store.set({ step: this.#choosing() });
   }
 
-  /** Ends everything here; what lies on the device stays. */
-  async close(): Promise<void> {
+  /** The page is free at once; the library may need a moment to stop. */
+  #end(how: (compressor: Compressor) => Promise<void>): Promise<void> {
     this.#stop();
-    await this.#running;
-    const compressor = this.#take();
-    this.store.set({ step: { at: 'pick' }, plan: null, name: '' });
-    await compressor?.dispose();
-  }
-
-  #take(): Compressor | null {
-    const compressor = this.#compressor;
+    const [compressor, running, before] = [this.#compressor, this.#running, this.#ending];
     this.#compressor = null;
     this.#choices = [];
-    return compressor;
+    this.store.set({ step: { at: 'pick' }, plan: null, name: '' });
+    this.#ending = Promise.all([before, running]).then(async () => {
+      if (compressor) await how(compressor).catch(() => undefined); // what stays is offered at the next start
+    });
+    return this.#ending;
   }
 
   #stop(): void {
@@ -175,6 +182,6 @@ export class Smaller {
   #fail(error: unknown): void {
     this.#abort = null;
     if (isAbort(error)) return;
-    this.store.set({ step: { at: 'failed', problem: describe(error, 'load', false) } });
+    this.store.set({ step: { at: 'failed', problem: describe(error, 'load', false), again: this.#compressor !== null } });
   }
 }

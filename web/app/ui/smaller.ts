@@ -131,7 +131,7 @@ export class SmallerPanel {
       : step.at === 'plan' && plan ? planned(smaller, plan)
       : step.at === 'choose' && plan ? choosing(smaller, plan, step)
       : step.at === 'done' && plan ? done(smaller, plan, step.result, { chat: this.actions.chat, save: saveModel, hide: () => this.hide() })
-      : step.at === 'failed' ? failed(step.problem, () => void smaller.close())
+      : step.at === 'failed' ? failed(smaller, step)
       : opening(step.at === 'opening' ? step.done : null));
     this.#content.replaceChildren(view);
     this.#panel.dataset.step = step.at;

@@ -2,7 +2,6 @@
 
 import type { CompressPlan, CompressProgress, CompressResult, SizeChoice } from '../../src/index.ts';
 import type { Smaller, Source, Step } from '../smaller.ts';
-import type { Problem } from '../state.ts';
 import { prettyName } from '../session.ts';
 import { bytes, h, icon, seconds, sentence } from './dom.ts';
 import { klNumber, qualityWords } from './quality.ts';
@@ -161,11 +160,11 @@ export function done(smaller: Smaller, plan: CompressPlan, result: CompressResul
       button('Chat with it', () => (actions.hide(), actions.chat(url, name)), { 'data-testid': 'smaller-chat', 'data-first': '' }),
       quiet('Save as file', save, { 'data-testid': 'smaller-save' }),
       quiet('Another size', () => smaller.another(), { 'data-testid': 'smaller-another' }),
-      quiet('Close', () => (actions.hide(), void smaller.cancel()), { 'data-testid': 'smaller-close' })), said);
+      quiet('Close', () => (void smaller.cancel(), actions.hide()), { 'data-testid': 'smaller-close' })), said);
 }
 
-export function failed({ code, message, advice }: Problem, again: () => void): HTMLElement {
+export function failed(smaller: Smaller, { problem: { code, message, advice }, again }: Step & { at: 'failed' }): HTMLElement {
   return h('div', { class: 'card error', role: 'alert', 'data-testid': 'smaller-error', 'data-code': code },
     h('p', { class: 'card-title' }, sentence(message)), h('p', { class: 'card-note' }, advice),
-    h('div', { class: 'row ways' }, button('Another model', again, { 'data-first': '' })));
+    h('div', { class: 'row ways' }, again && button('Try again', () => void smaller.retry(), { 'data-first': '' }), button('Another model', () => void smaller.close(), again ? { class: 'button quiet' } : { 'data-first': '' })));
 }

@@ -22,7 +22,7 @@ const lines = (from, n) => Array.from({ length: n }, (_, i) => line(from + i)).j
 const talk = (i) => `${JSON.stringify({ messages: [{ role: 'user', content: line(i) }, { role: 'assistant', content: line(i + 1) }] })}\n`;
 const kTexts = { 'calibration.txt': lines(0, 300), 'calibration.jsonl': talk(2000) + talk(2002), 'evaluation.txt': lines(1000, 80), 'evaluation.jsonl': talk(3000) };
 const kTiny = { name: 'tiny.gguf', data: tinyModel({ template: kTemplate }), default: false };
-const kDeep = { name: 'deep.gguf', data: tinyModel({ template: kTemplate, layers: 16, width: 64, ff: 128 }), default: false };
+const kDeep = { name: 'deep.gguf', data: tinyModel({ template: kTemplate, layers: 8, width: 64, ff: 128 }), default: false };
 const options = (model) => ({ models: [model], texts: kTexts });
 
 /** The page with one model on its shelf, and the panel open on it. */

@@ -283,7 +283,7 @@ async function refused({ app, page, folder }) {
     text: [['bad_magic'], /GGUF/],
     unknown: [['unsupported_architecture'], /walnut/],
     huge: [['out_of_memory', 'quota'], /\d.*(GB|MB|bytes)/],
-    small: [['invalid_argument', 'unsupported_format'], /already/],
+    small: [['already_compressed'], /already/],
   };
   await app.hook('smaller-open').click();
   const said = [];

@@ -128,9 +128,8 @@ Steps CompressJob::measure_errors() {
     } else {
       for_items(pool_, static_cast<int64_t>(std::min(at_once, n - first)), [&](int64_t i) {
         const Target& t = targets_[first + static_cast<size_t>(i)];
-        analysis_.errors[first + static_cast<size_t>(i)] =
-            row_errors(t, source_.weights[static_cast<size_t>(t.weight)], analysis_.statistics,
-                       coding_.damping);
+        analysis_.errors[first + static_cast<size_t>(i)] = row_errors(
+            t, source_.weights[static_cast<size_t>(t.weight)], analysis_.statistics, coding_.damping);
       });
     }
     co_yield worked(Stage::weighing, static_cast<int64_t>(std::min(n, first + at_once)),
@@ -249,11 +248,11 @@ Steps CompressJob::make_below(double max_kl) {
     if (below && kl >= kNearEnough * max_kl) break;
   }
   if (!best)
-    co_return Status(ErrorCode::invalid_argument,
-                     "no size was found in " + std::to_string(kTries) +
-                         " tries whose KL divergence is below " + std::to_string(max_kl) +
-                         "; the nearest has " + std::to_string(report_.bytes) + " bytes and " +
-                         std::to_string(report_.quality.mean_kl));
+    co_return Status(ErrorCode::invalid_argument, "no size was found in " + std::to_string(kTries) +
+                                                      " tries whose KL divergence is below " +
+                                                      std::to_string(max_kl) + "; the nearest has " +
+                                                      std::to_string(report_.bytes) + " bytes and " +
+                                                      std::to_string(report_.quality.mean_kl));
   report_ = best->report;
   targets_ = std::move(best->targets);
   after_ = std::move(best->after);

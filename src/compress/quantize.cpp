@@ -90,8 +90,11 @@ void quantize_rows(const MetricFactor& inputs, const MetricFactor* outputs, int6
       scaled = target / sigma;
       encoder.encode({scaled.data(), codes.size()}, codes, {values.data(), codes.size()});
       // The best scale in the metric: with y = row M, sum d (t - a q)^2 is least at a = <t, q> / <q, q>.
-      const Vector q = values * inputs.m.topRows(n).triangularView<Eigen::UnitUpper>();
-      const Vector t = scaled * inputs.m.topRows(n).triangularView<Eigen::UnitUpper>();
+      Vector q = values, t = scaled;
+      if (inputs.m.size() > 0) {
+        q = values * inputs.m.topRows(n).triangularView<Eigen::UnitUpper>();
+        t = scaled * inputs.m.topRows(n).triangularView<Eigen::UnitUpper>();
+      }
       const Vector dq = q.cwiseProduct(Eigen::Map<const Vector>(inputs.d.data(), n));
       const float a = std::clamp(dq.dot(t) / std::max(dq.dot(q), 1e-30f), 0.7f, 1.5f);
       scale = sigma * a * step;

@@ -359,7 +359,9 @@ TEST_CASE("compress: input that cannot be compressed is refused by name") {
     options.windows = options.held_out = 1;
     const auto report = nutshell::compress::compress(
         *source, options, random_tokens(64, 1), random_tokens(64, 2), pool,
-        {source->read, [](std::span<const uint8_t>) { return Status(ErrorCode::io_error, "no space"); }, {},
+        {source->read,
+         [](std::span<const uint8_t>) { return Status(ErrorCode::io_error, "no space"); },
+         {},
          nullptr});
     CHECK(report.status().code() == ErrorCode::io_error);
   }

@@ -47,13 +47,15 @@ class CompressSession {
   // {state:"keep", name, length, pointer} | {state:"write", length, pointer} | {state:"wait"} |
   // {state:"done"}. After an error nothing is under way.
   Reply step();
-  // After make(): {bytes, bitsPerWeight, predictedKl, meanKl, top1Agreement, perplexityBefore,
+  // After make(), whose end forgets the kept entries that begin with "rows ": the caller may delete them.
+  // {bytes, bitsPerWeight, predictedKl, meanKl, top1Agreement, perplexityBefore,
   // perplexityAfter}; null what is not known.
   Reply result() const;
 
  private:
   Steps read_header(std::vector<ModelFile> files);
   bool threads_are_late();
+  void forget_rows();
   Status read_texts(const nlohmann::json& request);
   CompressOptions options_of(const nlohmann::json& request) const;
   uint64_t engine_bytes(uint64_t file_bytes) const;

@@ -170,6 +170,22 @@ async function resumed({ app, page, context, server }) {
   equal(await storedHash(next, url), wanted, 'the file that was made in two parts');
 }
 
+/** From the result back to the sizes, twice. */
+async function anotherSize({ app, page }) {
+  await onShelf(app, page, kTiny);
+  await toSizes(app);
+  const made = [];
+  for (const index of [4, 16, 8]) {
+    if (made.length) await app.hook('smaller-another').click();
+    await slideTo(app, page, index);
+    await app.hook('smaller-make').click();
+    made.push(await reportOf(app));
+  }
+  check(made[0].bytes < made[2].bytes && made[2].bytes < made[1].bytes, `sizes: ${made.map(({ bytes }) => bytes)}`);
+  check(made[0].meanKl > made[2].meanKl && made[2].meanKl > made[1].meanKl, `divergences: ${made.map(({ meanKl }) => meanKl)}`);
+  equal((await storedHash(app, made[2].url)).bytes, made[2].bytes, 'bytes on the device');
+}
+
 /** With the browser's file dialog: the bytes go to the place that was chosen. */
 async function savedByDialog({ app, page }) {
   await page.addInitScript(() => {
@@ -329,6 +345,7 @@ export const stories = [
   { name: 'smaller: from the shelf by slider to a saved file that chats, as the native tool makes it', options: options(kTiny), work: fromShelfToChat },
   { name: 'smaller: cancelled, nothing stays', options: options(kDeep), work: cancelled },
   { name: 'smaller: resumed after a closed tab', options: options(kDeep), work: resumed },
+  { name: 'smaller: another size, and one more', options: options(kTiny), work: anotherSize },
   { name: 'smaller: saved where the file dialog says', options: options(kTiny), work: savedByDialog },
   { name: 'smaller: with the keyboard, and what is read out', options: options(kTiny), work: keyboard },
   { name: 'smaller: offline after its first use', options: options(kTiny), work: offline },

@@ -15,7 +15,7 @@ namespace nutshell::compress {
 struct Statistics {
   int64_t n_tokens = 0;
   // By WeightId. inputs: [n_in, n_in], mean of x x^T over tokens weighted by the gradient (shared by the
-  // parts of an op: input_of says whose it is); outputs: [n_out, n_out], mean of g g^T.
+  // parts of an op: input_of says whose it is); outputs: [n_out, n_out], estimate of the mean of g g^T.
   std::vector<Matrix> inputs, outputs;
   std::vector<WeightId> input_of;
   std::vector<std::vector<float>> token_weights;  // of inputs, by token

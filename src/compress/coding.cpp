@@ -113,7 +113,7 @@ Status Coder::code_rows(Target& t, bool without_data) {
     Matrix rows(run.n_rows, t.n_cols);
     for (int64_t i = 0; i < run.n_rows; ++i) rows.row(i) = weight(t.weight).row(t.row_of(run.first_row + i));
     to_code_space(pool_, options_.seed, rows);
-    CodedMatrix coded = prepare_coded(run.coded.bits, rows);
+    CodedMatrix coded = prepare_coded(run.coded.bits, rows, 0, rows.rows());
     constexpr int64_t kRows = 256;
     for_items(pool_, (rows.rows() + kRows - 1) / kRows, [&](int64_t i) {
       quantize_rows(inputs, nullptr, i * kRows, std::min(rows.rows(), (i + 1) * kRows), rows, coded);
@@ -148,11 +148,15 @@ Status Coder::code_linear(const LinearOp& op) {
   for (const size_t p : parts) to_code_space(pool_, options_.seed, weight(op.parts[p].weight));
   for_items(pool_, static_cast<int64_t>(parts.size()), [&](int64_t i) {
     const auto id = static_cast<size_t>(op.parts[parts[static_cast<size_t>(i)]].weight);
-    const MetricFactor outputs = factor_metric(statistics_.outputs[id], options_.damping.outputs);
-    CodedRows& rows = target(op.parts[parts[static_cast<size_t>(i)]]).runs[0].coded;
-    CodedMatrix coded = prepare_coded(rows.bits, weights_[id]);
-    quantize_rows(inputs, &outputs, 0, weights_[id].rows(), weights_[id], coded);
-    rows = {coded.bits, coded.scale, pack(coded)};
+    Target& t = target(op.parts[parts[static_cast<size_t>(i)]]);
+    const MetricFactor outputs = factor_outputs(statistics_.outputs[id], t.order, options_.damping.outputs);
+    Matrix rows(t.n_rows, t.n_cols);
+    for (int64_t r = 0; r < t.n_rows; ++r) rows.row(r) = weights_[id].row(t.row_of(r));
+    for (Run& run : t.runs) {
+      CodedMatrix coded = prepare_coded(run.coded.bits, rows, run.first_row, run.n_rows);
+      quantize_rows(inputs, &outputs, run.first_row, run.first_row + run.n_rows, rows, coded);
+      run.coded = {coded.bits, coded.scale, pack(coded)};
+    }
   });
   for (const size_t p : parts) RETURN_IF_ERROR(finish(target(op.parts[p])));
   return {};

@@ -62,6 +62,7 @@ class Compression {
   const Progress& progress_;
   Checkpoint* checkpoint_;
   Statistics statistics_;
+  std::vector<std::vector<double>> errors_;  // targets.h
   std::vector<Target> targets_;
   std::vector<Matrix> after_;
   CompressReport report_;
@@ -91,26 +92,20 @@ size_t Compression::take_evenly(Windows& texts) const {
   return n;
 }
 
-// The file's head depends on how the token table is cut up: room for a run of every width and the order.
+// The file's head depends on how the matrices are cut up: what it takes is taken from the codes.
 Status Compression::allocate(uint64_t limit) {
   targets_ = choose_targets(source_.graph);
-  uint64_t coded = 0;
-  std::vector<Target> cut = targets_;
-  for (Target& t : cut) {
-    coded += t.bytes();
-    if (!t.tokens() || t.n_rows <= 3 * kTrellisRows) continue;
-    t.order.resize(static_cast<size_t>(t.n_rows));
-    const CodedRows least = t.runs[0].coded;
-    t.runs = {{0, kTrellisRows, least},
-              {kTrellisRows, kTrellisRows, least},
-              {2 * kTrellisRows, t.n_rows - 2 * kTrellisRows, least}};
+  if (errors_.empty())
+    errors_ = options_.data_free ? even_errors(targets_, source_.weights)
+                                 : measured_errors(targets_, source_.weights, statistics_, damping_, pool_);
+  uint64_t least = 0;
+  for (const Target& t : targets_) least += t.bytes();
+  for (uint64_t head = file_bytes() - least;;) {
+    report_.predicted_kl = share_bits(targets_, errors_, std::max(least, limit - std::min(head, limit)));
+    const uint64_t bytes = file_bytes();
+    if (bytes <= limit || head + least >= limit) return {};
+    head += bytes - limit;
   }
-  const uint64_t with_runs = CodedFile(source_, cut, options_.seed, provenance(), {}).bytes();
-  const uint64_t for_codes = limit > with_runs ? limit - (with_runs - coded) : coded;
-  report_.predicted_kl =
-      options_.data_free ? share_bits(targets_, even_errors(targets_, source_.weights), for_codes)
-                         : allocate_bits(targets_, source_.weights, statistics_, damping_, for_codes, pool_);
-  return {};
 }
 
 // Precondition: the targets have the fewest bits.

@@ -12,11 +12,23 @@ namespace {
 // fifths of a vocabulary of 50,000 are 15 % of a text; in 12,288 tokens most of them do not occur.
 constexpr double kUnseen = 0.2;
 
-// Rows of a token table that share a width: whole superrows, at most some thousand groups.
+// Rows that share a width: whole superrows, at most some thousand groups.
 int64_t group_rows(const Target& t) {
   constexpr int64_t kMostGroups = 4096;
   const int64_t n_super = (t.n_rows + kTrellisRows - 1) / kTrellisRows;
-  return t.tokens() ? (n_super + kMostGroups - 1) / kMostGroups * kTrellisRows : t.n_rows;
+  return (n_super + kMostGroups - 1) / kMostGroups * kTrellisRows;
+}
+
+// Stored order: tokens from the dearest row on. Of other matrices the dearest come last: what the coarse rows
+// before them lack, the fine ones make up for.
+std::vector<int32_t> order_by_cost(const Target& t, const std::vector<double>& error) {
+  std::vector<int32_t> order(error.size());
+  std::iota(order.begin(), order.end(), 0);
+  std::stable_sort(order.begin(), order.end(), [&](int32_t a, int32_t b) {
+    const double ea = error[static_cast<size_t>(a)], eb = error[static_cast<size_t>(b)];
+    return t.tokens() ? ea > eb : ea < eb;
+  });
+  return order;
 }
 
 // KL per token of coding row r with an error of 1 per unit of variance: 1/2 D_A D_B var(row), D from the
@@ -60,7 +72,7 @@ void set_runs(Target& t, std::span<const int> bits) {
       t.runs.push_back({first, n, {bits[g], 1.0f, {}}});
     }
   }
-  if (t.runs.size() == 1) t.order.clear();
+  if (t.runs.size() == 1 || std::is_sorted(t.order.begin(), t.order.end())) t.order.clear();
 }
 
 }  // namespace
@@ -95,15 +107,17 @@ Matrix input_metric(const Statistics& s, const Target& t) {
   return s.inputs[static_cast<size_t>(s.input_of[static_cast<size_t>(t.weight)])];
 }
 
-double allocate_bits(std::vector<Target>& targets, const std::vector<Matrix>& weights,
-                     const Statistics& statistics, const Damping& damping, uint64_t limit, ThreadPool& pool) {
+std::vector<std::vector<double>> measured_errors(const std::vector<Target>& targets,
+                                                 const std::vector<Matrix>& weights,
+                                                 const Statistics& statistics, const Damping& damping,
+                                                 ThreadPool& pool) {
   std::vector<std::vector<double>> errors(targets.size());
   for_items(pool, static_cast<int64_t>(targets.size()), [&](int64_t i) {
     const Target& t = targets[static_cast<size_t>(i)];
     errors[static_cast<size_t>(i)] =
         row_errors(t, weights[static_cast<size_t>(t.weight)], statistics, damping);
   });
-  return share_bits(targets, errors, limit);
+  return errors;
 }
 
 std::vector<std::vector<double>> even_errors(const std::vector<Target>& targets,
@@ -122,21 +136,15 @@ double share_bits(std::vector<Target>& targets, const std::vector<std::vector<do
   for (size_t i = 0; i < targets.size(); ++i) {
     Target& t = targets[i];
     const std::vector<double>& error = errors[i];
-    if (t.tokens()) {
-      t.order.resize(error.size());
-      std::iota(t.order.begin(), t.order.end(), 0);
-      std::stable_sort(t.order.begin(), t.order.end(), [&](int32_t a, int32_t b) {
-        return error[static_cast<size_t>(a)] > error[static_cast<size_t>(b)];
-      });
-    }
+    t.order = order_by_cost(t, error);
     for (int64_t first = 0; first < t.n_rows; first += group_rows(t)) {
       const int64_t n = std::min(group_rows(t), t.n_rows - first);
       double sum = 0;
       for (int64_t r = first; r < first + n; ++r)
-        sum += error[static_cast<size_t>(t.order.empty() ? r : t.order[static_cast<size_t>(r)])];
+        sum += error[static_cast<size_t>(t.row_of(r))];
       Budget& item = items.emplace_back();
       for (int k = kMinBits; k <= kMaxBits; ++k) {
-        item.cost[static_cast<size_t>(k)] = sum * static_cast<double>(default_trellis(trellis_type(k)).error);
+        item.cost[static_cast<size_t>(k)] = sum * coding_error(k);
         item.bytes[static_cast<size_t>(k)] = t.bytes(k, n);
       }
     }

@@ -1,5 +1,5 @@
-// The matrices to be coded, what their errors cost, and how many bits each gets. L5. Rows of a token table
-// are ordered by what they cost and shared out in groups: frequent tokens get more bits.
+// The matrices to be coded, what their errors cost, and how many bits each row gets. L5. Rows are ordered by
+// what they cost and shared out in groups: frequent tokens, and outputs that matter, get more bits.
 #pragma once
 
 #include <string>
@@ -49,17 +49,18 @@ struct Damping {
   double inputs = 0.01, outputs = 0.03;  // times the mean of the diagonal
 };
 
-// Gives every target its order and runs: the least predicted KL with all of them in `limit` bytes (which the
-// fewest bits must fit). Answers the prediction, in nats per token.
-double allocate_bits(std::vector<Target>& targets, const std::vector<Matrix>& weights,
-                     const Statistics& statistics, const Damping& damping, uint64_t limit, ThreadPool& pool);
-
-// The same with errors given: KL per token of coding a row with an error of 1 per unit of variance, by target
-// and row.
-double share_bits(std::vector<Target>& targets, const std::vector<std::vector<double>>& errors,
-                  uint64_t limit);
-// Errors that know nothing of the model's inputs: the squared size of each matrix, evenly over its rows.
+// KL per token of coding a row with an error of 1 per unit of variance, by target and row: what the statistics
+// say; or, knowing nothing of the model's inputs, the squared size of each matrix, evenly over its rows.
+std::vector<std::vector<double>> measured_errors(const std::vector<Target>& targets,
+                                                 const std::vector<Matrix>& weights,
+                                                 const Statistics& statistics, const Damping& damping,
+                                                 ThreadPool& pool);
 std::vector<std::vector<double>> even_errors(const std::vector<Target>& targets,
                                              const std::vector<Matrix>& weights);
+
+// Gives every target its order and runs: the least predicted KL with all of their bytes in `limit` (which the
+// fewest bits must fit). Answers the prediction, in nats per token.
+double share_bits(std::vector<Target>& targets, const std::vector<std::vector<double>>& errors,
+                  uint64_t limit);
 
 }  // namespace nutshell::compress

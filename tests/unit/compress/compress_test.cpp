@@ -161,7 +161,7 @@ TEST_CASE("compress: feedback lowers the error in the metric it is given") {
     to_code_space(pool, 5, w);
     const MetricFactor in = factor_inputs(pool, inputs, 5, 0.01);
     const MetricFactor out = outputs == nullptr ? MetricFactor{} : factor_metric(*outputs, 0.01);
-    CodedMatrix coded = prepare_coded(3, w);
+    CodedMatrix coded = prepare_coded(3, w, 0, m);
     quantize_rows(in, outputs == nullptr ? nullptr : &out, 0, m, w, coded);
     decode(pool, 5, {3, coded.scale, pack(coded)}, w);
     const Matrix e = before - w;
@@ -261,7 +261,7 @@ TEST_CASE("compress: healing brings the logits nearer, in the numbers that a fil
     for (Target& t : targets) {  // two bits, no feedback
       Matrix& w = after[static_cast<size_t>(t.weight)];
       to_code_space(pool, 1, w);
-      CodedMatrix coded = prepare_coded(2, w);
+      CodedMatrix coded = prepare_coded(2, w, 0, w.rows());
       quantize_rows(factor_metric(Matrix::Zero(w.cols(), w.cols()), 0), nullptr, 0, w.rows(), w, coded);
       t.runs[0].coded = {2, coded.scale, pack(coded)};
       decode(pool, 1, t.runs[0].coded, w);

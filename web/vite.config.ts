@@ -1,5 +1,5 @@
 // How web/dist is made: the app (app/index.html), the service worker (app/sw.ts -> sw.js), the library (src/index.ts ->
-// index.js, a stable name) and the engine's worker (worker-<hash>.js), all with relative addresses so that the folder works
+// index.js, a stable name) and the workers of the engine and of the compressor (worker-<hash>.js, compress-worker-<hash>.js), all with relative addresses so that the folder works
 // under any path of any static server. The wasm flavours are made by CMake and put into dist/wasm/ as they are (by
 // scripts/build): a bundler must not touch them, because each threaded module starts its own file again as a worker.
 import { createHash } from 'node:crypto';
@@ -11,7 +11,9 @@ const here = (path: string) => fileURLToPath(new URL(path, import.meta.url));
 const kWasmFolder = process.env['NUTSHELL_WASM_DIR'] ?? here('./src/generated/wasm');
 const kShellPlaceholder = /(["'`])__NUTSHELL_SHELL__\1/;
 
-const kFlavours = ['strict-mt', 'strict-st', 'relaxed-mt', 'relaxed-st'];
+const kModules = ['strict-mt', 'strict-st', 'relaxed-mt', 'relaxed-st', 'compress-strict-mt', 'compress-strict-st'];
+/** Texts the compressor calibrates on (scripts/calibration); may be missing. */
+const kCalibrationFolder = process.env['NUTSHELL_CALIBRATION_DIR'] ?? '';
 const kPublicFolder = here('./app/public');
 
 interface DistFile {
@@ -19,13 +21,33 @@ interface DistFile {
   source: string | Uint8Array;
 }
 
-/** Files of dist/wasm: each flavour is one `.js` and one `.wasm`. All or none are there. */
+/** Files of dist/wasm: each module is one `.js` and one `.wasm`. All or none are there. */
 function wasmFiles(): DistFile[] {
-  const names = kFlavours.flatMap((flavour) => [`nutshell-${flavour}.js`, `nutshell-${flavour}.wasm`]);
+  const names = kModules.flatMap((module) => [`nutshell-${module}.js`, `nutshell-${module}.wasm`]);
   const missing = names.filter((name) => !existsSync(`${kWasmFolder}/${name}`));
   if (missing.length === names.length) return [];
   if (missing.length) throw new Error(`${kWasmFolder} lacks ${missing.join(', ')}; scripts/build makes them`);
   return names.map((name) => ({ name: `wasm/${name}`, source: readFileSync(`${kWasmFolder}/${name}`) }));
+}
+
+/** Files of dist/calibration. */
+function calibrationTexts(): DistFile[] {
+  if (!kCalibrationFolder) return [];
+  const names = readdirSync(kCalibrationFolder).filter((name) => /^(calibration|evaluation)\.(txt|jsonl)$/.test(name)).sort();
+  return names.map((name) => ({ name: `calibration/${name}`, source: readFileSync(`${kCalibrationFolder}/${name}`) }));
+}
+
+/** Puts the calibration texts beside the workers. */
+function texts(): Plugin {
+  return {
+    name: 'nutshell-texts',
+    apply: 'build',
+    generateBundle() {
+      const files = calibrationTexts();
+      if (!files.length) this.warn('no calibration texts: the page needs some from its user to make a model smaller');
+      for (const { name, source } of files) this.emitFile({ type: 'asset', fileName: name, source });
+    },
+  };
 }
 
 /** Files that Vite copies as they are. */
@@ -76,9 +98,16 @@ export default defineConfig({
   root: here('./app'),
   base: './',
   publicDir: kPublicFolder,
-  plugins: [shell()],
+  plugins: [texts(), shell()],
   define: { __NUTSHELL_VERSION__: JSON.stringify(JSON.parse(readFileSync(here('./package.json'), 'utf8')).version) },
-  worker: { format: 'es', rolldownOptions: { output: { entryFileNames: 'worker-[hash].js' } } },
+  worker: {
+    format: 'es',
+    rolldownOptions: {
+      output: {
+        entryFileNames: ({ facadeModuleId }) => (facadeModuleId?.includes('/compress/') ? 'compress-worker-[hash].js' : 'worker-[hash].js'),
+      },
+    },
+  },
   build: {
     outDir: here('./dist'),
     emptyOutDir: true,

@@ -1,15 +1,12 @@
-// The border between wasm and JavaScript: the only file that includes Emscripten headers. L6, thin, no logic.
-// Every function takes plain values and answers one JSON text: {"ok":true, ...} or
-// {"error":{"code","message","advice"}}. JavaScript drives: it copies file bytes to where loadNext() says,
+// The border between wasm and JavaScript, for the engine: with compress_bind.cpp the only file that includes
+// Emscripten headers. L6, thin, no logic. JavaScript drives: it copies file bytes to where loadNext() says,
 // and pulls one step at a time. One engine per module instance (the web worker makes a module per engine).
 #include <emscripten/bind.h>
 #include <emscripten/heap.h>
 
 #include <memory>
-#include <nlohmann/json.hpp>
-#include <string>
 
-#include "engine/engine.h"
+#include "bind/reply.h"
 
 namespace {
 
@@ -17,15 +14,6 @@ using namespace nutshell;
 using nlohmann::json;
 
 std::unique_ptr<Engine> g_engine;
-
-std::string text_of(const json& reply) { return reply.dump(-1, ' ', false, json::error_handler_t::replace); }
-
-std::string reply_of(const Result<json>& result) {
-  if (!result.ok()) return text_of(error_json(result.status()));
-  json reply = result.value();
-  reply["ok"] = true;
-  return text_of(reply);
-}
 
 std::string version() { return text_of({{"ok", true}, {"version", NUTSHELL_VERSION}}); }
 
@@ -52,9 +40,9 @@ std::string with_engine(F&& f) {
 
 template <typename F>
 std::string with_json(const std::string& text, F&& f) {
-  const json arguments = json::parse(text, nullptr, false);
-  if (arguments.is_discarded()) return text_of(error_json(Status(ErrorCode::invalid_argument, "not JSON")));
-  return with_engine([&](Engine& engine) { return f(engine, arguments); });
+  return with_arguments(text, [&](const json& arguments) {
+    return with_engine([&](Engine& engine) { return f(engine, arguments); });
+  });
 }
 
 std::string load_begin(std::string options) {

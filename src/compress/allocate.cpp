@@ -1,31 +1,23 @@
 #include "compress/allocate.h"
 
+#include <cstddef>
 #include <queue>
 
 namespace nutshell::compress {
 namespace {
 
-// The best next width of an item.
-struct Step {
-  double gain = 0;  // KL per byte
-  size_t item = 0;
-  int bits = 0;
-  bool operator<(const Step& other) const {  // equal gains: the first item is the greatest
-    return gain != other.gain ? gain < other.gain : item > other.item;
+// An item from its present width to another.
+struct Move {
+  double gain;  // per byte
+  size_t item;
+  int from, to;
+  uint64_t bytes;  // more than now
+  // Of equal gains the first item and the smallest width come first.
+  bool operator<(const Move& other) const {
+    if (gain != other.gain) return gain < other.gain;
+    return item != other.item ? item > other.item : to > other.to;
   }
 };
-
-Step best_step(const std::vector<Budget>& items, size_t item, int bits, uint64_t left) {
-  const Budget& b = items[item];
-  const auto now = static_cast<size_t>(bits);
-  Step best{0, item, 0};
-  for (size_t k = now + 1; k <= kMaxBits; ++k) {
-    const uint64_t more = b.bytes[k] - b.bytes[now];
-    const double gain = (b.cost[now] - b.cost[k]) / static_cast<double>(more);
-    if (more <= left && gain > best.gain) best = {gain, item, static_cast<int>(k)};
-  }
-  return best;
-}
 
 }  // namespace
 
@@ -33,23 +25,24 @@ Allocation allocate(const std::vector<Budget>& items, uint64_t limit) {
   Allocation a;
   a.bits.assign(items.size(), kMinBits);
   for (const Budget& b : items) a.bytes += b.bytes[kMinBits];
-  std::priority_queue<Step> steps;
-  const auto offer = [&](size_t item) {
-    const Step s = best_step(items, item, a.bits[item], limit > a.bytes ? limit - a.bytes : 0);
-    if (s.bits > 0) steps.push(s);
-  };
-  for (size_t i = 0; i < items.size(); ++i) offer(i);
-  while (!steps.empty()) {
-    const Step s = steps.top();
-    steps.pop();
-    const Budget& b = items[s.item];
-    const uint64_t more =
-        b.bytes[static_cast<size_t>(s.bits)] - b.bytes[static_cast<size_t>(a.bits[s.item])];
-    if (more <= limit - a.bytes) {
-      a.bytes += more;
-      a.bits[s.item] = s.bits;
+  std::priority_queue<Move> moves;
+  const auto add_moves = [&](size_t i) {
+    const auto now = static_cast<size_t>(a.bits[i]);
+    for (size_t k = now + 1; k <= kMaxBits; ++k) {
+      const uint64_t more = items[i].bytes[k] - items[i].bytes[now];
+      const double gain = (items[i].cost[now] - items[i].cost[k]) / static_cast<double>(more);
+      if (gain > 0) moves.push({gain, i, a.bits[i], static_cast<int>(k), more});
     }
-    offer(s.item);  // its next width, or, where that was too much by now, a narrower one
+  };
+  for (size_t i = 0; i < items.size(); ++i) add_moves(i);
+  while (!moves.empty()) {
+    const Move best = moves.top();
+    moves.pop();
+    // What does not fit now never will: bytes only become more.
+    if (a.bits[best.item] != best.from || a.bytes + best.bytes > limit) continue;
+    a.bytes += best.bytes;
+    a.bits[best.item] = best.to;
+    add_moves(best.item);
   }
   for (size_t i = 0; i < items.size(); ++i) a.predicted_kl += items[i].cost[static_cast<size_t>(a.bits[i])];
   return a;

@@ -122,9 +122,7 @@ void sample_gradient(Matrix& p, uint64_t seed, uint64_t first_index, Statistics&
 
 }  // namespace
 
-Statistics gather_statistics(const Graph& graph, const std::vector<Matrix>& weights,
-                             const std::vector<std::span<const int32_t>>& windows, uint64_t seed,
-                             ThreadPool& pool, const std::function<void(int64_t)>& progress) {
+Statistics no_statistics(const Graph& graph) {
   Statistics s;
   const auto n_vocab = static_cast<size_t>(graph.acts[static_cast<size_t>(graph.logits)].width);
   s.inputs.resize(graph.weights.size());
@@ -133,6 +131,13 @@ Statistics gather_statistics(const Graph& graph, const std::vector<Matrix>& weig
   s.input_of.assign(graph.weights.size(), kNone);
   s.head_rows.assign(n_vocab, 0);
   s.token_shares.assign(n_vocab, 0);
+  return s;
+}
+
+Steps gather_statistics(const Graph& graph, const std::vector<Matrix>& weights,
+                        std::vector<std::span<const int32_t>> windows, uint64_t seed, ThreadPool& pool,
+                        Statistics& s) {
+  s = no_statistics(graph);
   Gatherer gatherer(graph, s, pool);
   FloatRun run(graph, weights, pool);
   for (size_t i = 0; i < windows.size(); ++i) {
@@ -141,7 +146,7 @@ Statistics gather_statistics(const Graph& graph, const std::vector<Matrix>& weig
     sample_gradient(gradient, seed, static_cast<uint64_t>(s.n_tokens), s, gatherer.head_weight, pool);
     run.backward(std::move(gradient), gatherer);
     s.n_tokens += static_cast<int64_t>(windows[i].size());
-    if (progress) progress(static_cast<int64_t>(i) + 1);
+    co_yield worked(Stage::measuring, static_cast<int64_t>(i) + 1, static_cast<int64_t>(windows.size()));
   }
   const float by = 1.0f / static_cast<float>(std::max<int64_t>(1, s.n_tokens));
   for (Matrix& m : s.inputs) m *= by;
@@ -150,7 +155,7 @@ Statistics gather_statistics(const Graph& graph, const std::vector<Matrix>& weig
   s.embed_gradients *= by;
   for (float& v : s.head_rows) v *= by;
   for (float& v : s.token_shares) v *= by;
-  return s;
+  co_return Status();
 }
 
 }  // namespace nutshell::compress

@@ -4,11 +4,11 @@
 // weights.
 #pragma once
 
-#include <functional>
 #include <span>
 #include <vector>
 
 #include "compress/float_run.h"
+#include "compress/steps.h"
 
 namespace nutshell::compress {
 
@@ -27,10 +27,12 @@ struct Statistics {
   std::vector<float> token_shares;  // mean of p
 };
 
-// windows: each at most what the model was trained for. progress(windows done). Precondition:
+// Of nothing: every member has its place, matrices have no values.
+Statistics no_statistics(const Graph& graph);
+// windows: each at most what the model was trained for, a step each. Fills s. Precondition:
 // FloatRun::check(graph).
-Statistics gather_statistics(const Graph& graph, const std::vector<Matrix>& weights,
-                             const std::vector<std::span<const int32_t>>& windows, uint64_t seed,
-                             ThreadPool& pool, const std::function<void(int64_t)>& progress);
+Steps gather_statistics(const Graph& graph, const std::vector<Matrix>& weights,
+                        std::vector<std::span<const int32_t>> windows, uint64_t seed, ThreadPool& pool,
+                        Statistics& s);
 
 }  // namespace nutshell::compress

@@ -1,12 +1,14 @@
 #include "compress/checkpoint.h"
 
+#include <algorithm>
+#include <cmath>
 #include <cstring>
 #include <type_traits>
 
-#include "base/rng.h"
-
 namespace nutshell::compress {
 namespace {
+
+constexpr uint64_t kLayout = 2;  // of the entries, mixed into every mark
 
 // Values one after the other, as this machine holds them: the state is for this machine.
 class Writer {
@@ -22,18 +24,22 @@ class Writer {
   }
   template <typename T>
   void value(const std::vector<T>& v) {
-    value(v.size());
+    value(static_cast<uint64_t>(v.size()));
     raw(v.data(), v.size() * sizeof(T));
   }
   void symmetric(const Matrix& m) {  // the lower triangle
-    value(m.rows());
+    value(static_cast<uint64_t>(m.rows()));
     for (int64_t r = 0; r < m.rows(); ++r) raw(m.row(r).data(), static_cast<size_t>(r + 1) * sizeof(float));
   }
 };
 
 class Reader {
  public:
-  explicit Reader(std::span<const uint8_t> bytes) : left_(bytes) {}
+  Reader(std::span<const uint8_t> bytes, uint64_t mark) : left_(bytes) {
+    uint64_t found = 0;
+    value(found);
+    if (found != mark) ok = false;
+  }
   bool ok = true;
   bool ended() const { return ok && left_.empty(); }
   void raw(void* p, size_t n) {
@@ -46,129 +52,136 @@ class Reader {
   void value(T& v) requires(std::is_arithmetic_v<T>) {
     raw(&v, sizeof v);
   }
+  // So many values, or none where that may be.
   template <typename T>
-  void value(std::vector<T>& v) {
-    size_t n = 0;
+  void values(std::vector<T>& v, uint64_t expected, bool may_be_empty = false) {
+    uint64_t n = 0;
     value(n);
-    if (n > left_.size() / sizeof(T)) ok = false;
+    if ((n != expected && !(may_be_empty && n == 0)) || n > left_.size() / sizeof(T)) ok = false;
     if (!ok) return;
     v.resize(n);
     raw(v.data(), n * sizeof(T));
+    if constexpr (std::is_floating_point_v<T>)
+      ok = ok && std::all_of(v.begin(), v.end(), [](T x) { return std::isfinite(x); });
   }
-  void symmetric(Matrix& m) {
-    int64_t n = 0;
+  // [expected, expected], or nothing where that may be.
+  void symmetric(Matrix& m, int64_t expected, bool may_be_empty = false) {
+    uint64_t n = 0;
     value(n);
-    if (n < 0 || n > 1 << 20 || static_cast<uint64_t>(n * (n + 1) / 2) > left_.size() / sizeof(float))
-      ok = false;
+    if (n != static_cast<uint64_t>(expected) && !(may_be_empty && n == 0)) ok = false;
+    if (!ok || n * (n + 1) / 2 > left_.size() / sizeof(float)) ok = false;
     if (!ok) return;
-    m.resize(n, n);
-    for (int64_t r = 0; r < n; ++r) {
+    m.resize(static_cast<int64_t>(n), static_cast<int64_t>(n));
+    for (int64_t r = 0; r < m.rows(); ++r) {
       raw(m.row(r).data(), static_cast<size_t>(r + 1) * sizeof(float));
       m.col(r).head(r) = m.row(r).head(r).transpose();
     }
+    ok = ok && m.allFinite();
   }
 
  private:
   std::span<const uint8_t> left_;
 };
 
-// The same members in the same order, both ways.
-template <typename Io, typename Stats>
-void statistics_members(Io& io, Stats& s) {
-  io.value(s.n_tokens);
-  for (auto& m : s.outputs) io.symmetric(m);
-  for (auto& w : s.token_weights) io.value(w);
-  io.symmetric(s.head_inputs);
-  io.value(s.head_rows);
-  io.symmetric(s.embed_gradients);
-  io.value(s.token_shares);
-}
-
-void mix(uint64_t& h, uint64_t v) { h = counter_rng(h ^ v, 0); }
-void mix_bytes(uint64_t& h, const void* p, size_t n) {
-  const auto* from = static_cast<const uint8_t*>(p);
-  for (; n >= 8; n -= 8, from += 8) {
-    uint64_t v = 0;
-    std::memcpy(&v, from, 8);
-    mix(h, v);
+// Of the vectors that the output matrix reads and the token table gives.
+std::pair<int64_t, int64_t> token_widths(const Graph& graph) {
+  int64_t head = 0, table = 0;
+  const auto width = [&](ActId id) { return graph.acts[static_cast<size_t>(id)].width; };
+  for (const Op& op : graph.ops) {
+    if (const auto* linear = std::get_if<LinearOp>(&op); linear && linear->parts[0].out == graph.logits)
+      head = width(linear->in);
+    if (const auto* embed = std::get_if<EmbedOp>(&op)) table = width(embed->out);
   }
-  uint64_t v = n;
-  std::memcpy(&v, from, n);
-  mix(h, v);
+  return {head, table};
 }
 
 }  // namespace
 
-uint64_t fingerprint(const SourceModel& source, const CompressOptions& o,
-                     std::span<const int32_t> calibration) {
-  uint64_t h = 1;  // of this layout of the state
-  mix(h, o.size_bytes);
-  mix(h, o.seed);
-  mix(h, static_cast<uint64_t>(o.window_tokens));
-  mix(h, static_cast<uint64_t>(o.windows));
-  mix(h, o.data_free);
-  for (const double v : {o.bits, o.damp_inputs, o.damp_outputs}) mix_bytes(h, &v, sizeof v);
-  mix_bytes(h, calibration.data(), calibration.size_bytes());
-  for (const Matrix& w : source.weights)
-    mix_bytes(h, w.data(), static_cast<size_t>(w.size()) * sizeof(float));
-  return h;
+uint64_t mark_analysis(uint64_t source, const CompressOptions& o, std::span<const int32_t> calibration) {
+  uint64_t mark = source ^ kLayout;
+  const uint64_t whole[] = {o.seed, static_cast<uint64_t>(o.window_tokens), static_cast<uint64_t>(o.windows),
+                            o.data_free};
+  mix_bytes(mark, whole, sizeof whole);
+  const double numbers[] = {o.damp_inputs, o.damp_outputs};
+  mix_bytes(mark, numbers, sizeof numbers);
+  if (!o.data_free) mix_bytes(mark, calibration.data(), calibration.size_bytes());
+  return mark;
 }
 
-std::vector<uint8_t> freeze(const Statistics& statistics, const std::vector<Target>& targets,
-                            double predicted_kl) {
+uint64_t mark_size(uint64_t analysis, uint64_t bytes) {
+  mix_bytes(analysis, &bytes, sizeof bytes);
+  return analysis;
+}
+
+std::vector<uint8_t> freeze(uint64_t mark, const Analysis& analysis) {
+  const Statistics& s = analysis.statistics;
   Writer w;
-  w.value(predicted_kl);
-  w.value(targets.size());
-  for (const Target& t : targets) {
-    w.value(t.weight);
-    w.value(t.order);
-    w.value(t.runs.size());
-    for (const Run& run : t.runs) {
-      w.value(run.first_row);
-      w.value(run.n_rows);
-      w.value(run.coded.bits);
-    }
-  }
-  statistics_members(w, statistics);
+  w.value(mark);
+  w.value(s.n_tokens);
+  for (const auto& weights : s.token_weights) w.value(weights);
+  w.symmetric(s.head_inputs);
+  w.value(s.head_rows);
+  w.symmetric(s.embed_gradients);
+  w.value(s.token_shares);
+  for (const auto& errors : analysis.errors) w.value(errors);
   return std::move(w.bytes);
 }
 
-bool thaw(std::span<const uint8_t> bytes, Statistics& statistics, std::vector<Target>& targets,
-          double& predicted_kl) {
-  Reader r(bytes);
-  double predicted = 0;
-  size_t n = 0;
-  r.value(predicted);
-  r.value(n);
-  if (!r.ok || n != targets.size()) return false;
-  std::vector<Target> read = targets;
-  for (Target& t : read) {
-    WeightId weight = kNone;
-    size_t n_runs = 0;
-    r.value(weight);
-    r.value(t.order);
-    r.value(n_runs);
-    if (!r.ok || weight != t.weight || n_runs < 1 || n_runs > static_cast<size_t>(t.n_rows)) return false;
-    t.runs.assign(n_runs, {});
-    for (Run& run : t.runs) {
-      r.value(run.first_row);
-      r.value(run.n_rows);
-      r.value(run.coded.bits);
-    }
+bool thaw(std::span<const uint8_t> bytes, uint64_t mark, const Graph& graph,
+          const std::vector<Target>& targets, Analysis& analysis) {
+  Reader r(bytes, mark);
+  Analysis read{no_statistics(graph), {}};
+  Statistics& s = read.statistics;
+  r.value(s.n_tokens);
+  if (s.n_tokens < 0) r.ok = false;
+  for (auto& weights : s.token_weights) r.values(weights, static_cast<uint64_t>(s.n_tokens), true);
+  const auto [head, table] = token_widths(graph);
+  r.symmetric(s.head_inputs, head, true);
+  r.values(s.head_rows, s.head_rows.size());
+  r.symmetric(s.embed_gradients, table, true);
+  r.values(s.token_shares, s.token_shares.size());
+  for (const Target& t : targets) {
+    r.values(read.errors.emplace_back(), static_cast<uint64_t>(t.n_rows));
+    // Without calibration there are none; with it, none may lack.
+    if (s.n_tokens > 0 && ((t.head && s.head_inputs.size() == 0) || (t.table && s.embed_gradients.size() == 0)))
+      r.ok = false;
   }
-  Statistics s;
-  s.outputs.resize(statistics.outputs.size());
-  s.token_weights.resize(statistics.token_weights.size());
-  statistics_members(r, s);
   if (!r.ended()) return false;
-  statistics = std::move(s);
-  targets = std::move(read);
-  predicted_kl = predicted;
+  analysis = std::move(read);
   return true;
 }
 
-std::vector<uint8_t> freeze(const Target& target) {
+std::string moments_entry(const std::string& weight) { return "moments " + weight; }
+
+uint64_t moments_bytes(int64_t n) { return 16 + static_cast<uint64_t>(n * (n + 1) / 2) * sizeof(float); }
+
+std::vector<uint8_t> freeze(uint64_t mark, const Matrix& moments) {
   Writer w;
+  w.bytes.reserve(moments_bytes(moments.rows()));
+  w.value(mark);
+  w.symmetric(moments);
+  return std::move(w.bytes);
+}
+
+bool thaw(std::span<const uint8_t> bytes, uint64_t mark, int64_t n, Matrix& moments) {
+  Reader r(bytes, mark);
+  Matrix read;
+  r.symmetric(read, n);
+  if (!r.ended()) return false;
+  moments = std::move(read);
+  return true;
+}
+
+std::string rows_entry(const std::string& weight) { return "rows " + weight; }
+
+uint64_t rows_bytes(const Target& target) {
+  return 8 + target.bytes() + target.runs.size() * (sizeof(float) + sizeof(uint64_t));
+}
+
+std::vector<uint8_t> freeze(uint64_t mark, const Target& target) {
+  Writer w;
+  w.bytes.reserve(rows_bytes(target));
+  w.value(mark);
   for (const Run& run : target.runs) {
     w.value(run.coded.scale);
     w.value(run.coded.bytes);
@@ -176,13 +189,13 @@ std::vector<uint8_t> freeze(const Target& target) {
   return std::move(w.bytes);
 }
 
-bool thaw(std::span<const uint8_t> bytes, Target& target) {
-  Reader r(bytes);
+bool thaw(std::span<const uint8_t> bytes, uint64_t mark, Target& target) {
+  Reader r(bytes, mark);
   std::vector<Run> runs = target.runs;
   for (Run& run : runs) {
     r.value(run.coded.scale);
-    r.value(run.coded.bytes);
-    if (r.ok && run.coded.bytes.size() != target.bytes(run.coded.bits, run.n_rows)) return false;
+    r.values(run.coded.bytes, target.bytes(run.coded.bits, run.n_rows));
+    if (!r.ok || !std::isfinite(run.coded.scale)) return false;
   }
   if (!r.ended()) return false;
   target.runs = std::move(runs);

@@ -1,4 +1,6 @@
-// What a run leaves behind while it works, so that a killed one goes on at the matrix it had come to. L5.
+// What a run leaves behind while it works, as named entries (JobStep::keep): the measuring once, and every
+// coded target. L5. Each entry begins with a mark of what it was made from; what carries another mark, or is
+// damaged, counts as not there.
 #pragma once
 
 #include <string>
@@ -9,29 +11,33 @@
 
 namespace nutshell::compress {
 
-// A store of named bytes; where they lie is the caller's business.
-class Checkpoint {
- public:
-  virtual ~Checkpoint() = default;
-  // Nothing, when nothing was saved under the name.
-  virtual std::vector<uint8_t> load(const std::string& name) = 0;
-  // All or nothing, also when the process is killed meanwhile. io_error.
-  virtual Status save(const std::string& name, std::span<const uint8_t> bytes) = 0;
+// What the measuring gave: enough to share out bits for any size, and to code.
+struct Analysis {
+  Statistics statistics;                    // without `inputs`
+  std::vector<std::vector<double>> errors;  // by target and row: row_errors() or even_errors()
 };
 
-// Whether the saved state is of the same source, texts and options; if not, what follows starts anew.
-uint64_t fingerprint(const SourceModel& source, const CompressOptions& options,
-                     std::span<const int32_t> calibration);
+// source: mark_source(). The mark of an analysis; that of a file of some size made from it follows.
+uint64_t mark_analysis(uint64_t source, const CompressOptions& options, std::span<const int32_t> calibration);
+uint64_t mark_size(uint64_t analysis, uint64_t bytes);
 
-// All that coding needs of the calibration: the statistics without `inputs`, and the targets' runs.
-std::vector<uint8_t> freeze(const Statistics& statistics, const std::vector<Target>& targets,
-                            double predicted_kl);
-// False when the bytes are no such state of these targets; then nothing is changed.
-bool thaw(std::span<const uint8_t> bytes, Statistics& statistics, std::vector<Target>& targets,
-          double& predicted_kl);
+// All but the second moments of gradients, which have entries of their own.
+inline constexpr std::string_view kAnalysisEntry = "analysis";
+std::vector<uint8_t> freeze(uint64_t mark, const Analysis& analysis);
+// False when the bytes are no analysis of that mark and these targets; then nothing is changed.
+bool thaw(std::span<const uint8_t> bytes, uint64_t mark, const Graph& graph,
+          const std::vector<Target>& targets, Analysis& analysis);
 
-// A target's rows, under its name.
-std::vector<uint8_t> freeze(const Target& target);
-bool thaw(std::span<const uint8_t> bytes, Target& target);
+// A symmetric matrix [n, n]: its lower triangle.
+std::string moments_entry(const std::string& weight);
+uint64_t moments_bytes(int64_t n);
+std::vector<uint8_t> freeze(uint64_t mark, const Matrix& moments);
+bool thaw(std::span<const uint8_t> bytes, uint64_t mark, int64_t n, Matrix& moments);
+
+// A target's coded rows; its runs are known.
+std::string rows_entry(const std::string& weight);
+uint64_t rows_bytes(const Target& target);
+std::vector<uint8_t> freeze(uint64_t mark, const Target& target);
+bool thaw(std::span<const uint8_t> bytes, uint64_t mark, Target& target);
 
 }  // namespace nutshell::compress

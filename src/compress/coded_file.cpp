@@ -84,23 +84,30 @@ uint64_t CodedFile::bytes() const {
   return total;
 }
 
-Status CodedFile::write(const WriteBytes& write) const {
-  RETURN_IF_ERROR(write(writer_.header(tensors_)));
+Steps CodedFile::write() const {
+  const std::vector<uint8_t> header = writer_.header(tensors_), padding(writer_.padded(1), 0);
+  co_yield write_bytes(header);
+  int64_t done = 0;
   for (const TensorEntry& tensor : source_.header.tensors.entries()) {
-    const Target* t = target_of(tensor.name);
-    std::vector<uint8_t> bytes;
-    if (t != nullptr) {
-      for (const Run& run : t->runs)
-        bytes.insert(bytes.end(), run.coded.bytes.begin(), run.coded.bytes.end());
+    uint64_t size = 0;
+    if (const Target* t = target_of(tensor.name); t != nullptr) {
+      for (const Run& run : t->runs) {
+        co_yield write_bytes(run.coded.bytes);
+        size += run.coded.bytes.size();
+      }
     } else {
-      ASSIGN_OR_RETURN(bytes, source_.tensor_bytes(tensor));
+      std::vector<uint8_t> bytes;
+      RUN_STEPS(read_tensor_bytes(source_, tensor, bytes));
       if (const auto it = changed_.find(tensor.name); it != changed_.end())
         std::memcpy(bytes.data(), it->second->data(), bytes.size());
+      co_yield write_bytes(bytes);
+      size = bytes.size();
     }
-    bytes.resize(writer_.padded(bytes.size()), 0);
-    RETURN_IF_ERROR(write(bytes));
+    if (const uint64_t more = writer_.padded(size) - size; more > 0)
+      co_yield write_bytes(std::span(padding).first(more));
+    co_yield worked(Stage::writing, ++done, static_cast<int64_t>(tensors_.size()));
   }
-  return {};
+  co_return Status();
 }
 
 }  // namespace nutshell::compress

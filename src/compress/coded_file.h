@@ -23,7 +23,8 @@ class CodedFile {
             const Provenance& provenance, const std::map<std::string, const Matrix*>& changed);
   // Of the whole file, with the targets' present runs; the codes need not be there yet.
   uint64_t bytes() const;
-  Status write(const WriteBytes& write) const;
+  // All of it.
+  Steps write() const;
 
  private:
   void describe(uint64_t seed, const Provenance& provenance);

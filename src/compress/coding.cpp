@@ -1,6 +1,7 @@
 #include "compress/coding.h"
 
 #include <algorithm>
+#include <numeric>
 
 #include "compress/items.h"
 
@@ -9,125 +10,153 @@ namespace {
 
 class Coder {
  public:
-  Coder(const SourceModel& source, const Statistics& statistics, const CodingOptions& options,
-        ThreadPool& pool, Checkpoint* checkpoint, std::vector<Target>& targets, std::vector<Matrix>& weights)
-      : source_(source),
-        statistics_(statistics),
-        options_(options),
-        pool_(pool),
-        checkpoint_(checkpoint),
-        weights_(weights),
-        target_of_(weights.size(), nullptr) {
-    for (Target& t : targets) target_of_[static_cast<size_t>(t.weight)] = &t;
+  Coder(const SourceModel& source, const CodingOptions& options, ThreadPool& pool,
+        std::vector<Target>& targets)
+      : source_(source), options_(options), pool_(pool), targets_(targets) {
+    for (const Target& t : targets) all_ += t.n_rows * t.n_cols;
   }
 
-  Status code(const std::vector<std::span<const int32_t>>& windows,
-              const std::function<void(int64_t)>& progress);
+  Steps code(const Statistics& statistics, std::vector<std::span<const int32_t>> windows,
+             std::vector<Matrix>& weights);
+  Steps code_without_data();
 
  private:
-  Status code_rows(Target& t, bool without_data);
-  Status code_linear(const LinearOp& op);
-  bool restore(Target& t);
-  Status finish(Target& t);
-  void decode_rows(const Target& t);
-  Matrix input_moments(const LinearOp& op) const;
+  Steps code_tokens(Target& t, const Statistics& statistics, Matrix& weight);
+  Steps code_linear(const LinearOp& op, const Statistics& statistics, std::vector<Matrix>& weights);
+  Steps code_run(const Target& t, Run& run, const MetricFactor& inputs, Matrix& rows);
+  Steps restore(Target& t);
+  Steps finish(const Target& t);
+  void decode_rows(const Target& t, Matrix& weight);
+  Matrix input_moments(const LinearOp& op, const Statistics& statistics) const;
+  Target* target_of(WeightId id) {
+    const auto it =
+        std::find_if(targets_.begin(), targets_.end(), [&](const Target& t) { return t.weight == id; });
+    return it == targets_.end() ? nullptr : &*it;
+  }
+  Target& target(const LinearOp::Part& part) { return *target_of(part.weight); }
+  static bool is_coded(const Target& t) { return !t.runs[0].coded.bytes.empty(); }
   // Those parts of an op that are targets and not coded yet.
-  std::vector<size_t> parts_to_code(const LinearOp& op) const {
+  std::vector<size_t> parts_to_code(const LinearOp& op) {
     std::vector<size_t> parts;
-    for (size_t p = 0; p < op.parts.size(); ++p) {
-      const Target* t = target_of_[static_cast<size_t>(op.parts[p].weight)];
-      if (t != nullptr && t->runs[0].coded.bytes.empty()) parts.push_back(p);
-    }
+    for (size_t p = 0; p < op.parts.size(); ++p)
+      if (const Target* t = target_of(op.parts[p].weight); t != nullptr && !is_coded(*t)) parts.push_back(p);
     return parts;
   }
-  Target& target(const LinearOp::Part& part) { return *target_of_[static_cast<size_t>(part.weight)]; }
-  Matrix& weight(WeightId id) { return weights_[static_cast<size_t>(id)]; }
+  JobStep progress() const { return worked(Stage::coding, done_, all_); }
 
   const SourceModel& source_;
-  const Statistics& statistics_;
   const CodingOptions& options_;
   ThreadPool& pool_;
-  Checkpoint* checkpoint_;
-  std::vector<Matrix>& weights_;
-  std::vector<Target*> target_of_;  // by WeightId
-  std::vector<FloatRun> runs_;      // of the coded model, by window
-  int64_t done_ = 0;
+  std::vector<Target>& targets_;
+  std::vector<FloatRun> runs_;  // of the coded model, by window
+  int64_t done_ = 0, all_ = 0;  // values
 };
 
-Status Coder::code(const std::vector<std::span<const int32_t>>& windows,
-                   const std::function<void(int64_t)>& progress) {
-  for (Target* t : target_of_)
-    if (t != nullptr && (t->tokens() || windows.empty())) {
-      RETURN_IF_ERROR(code_rows(*t, windows.empty()));
-      if (progress) progress(done_);
-    }
-  if (windows.empty()) return {};
+Steps Coder::code(const Statistics& statistics, std::vector<std::span<const int32_t>> windows,
+                  std::vector<Matrix>& weights) {
+  for (Target& t : targets_)
+    if (t.tokens()) RUN_STEPS(code_tokens(t, statistics, weights[static_cast<size_t>(t.weight)]));
   for (const std::span<const int32_t> window : windows)
-    runs_.emplace_back(source_.graph, weights_, pool_).begin(window);
+    runs_.emplace_back(source_.graph, weights, pool_).begin(window);
   for (size_t i = 0; i < source_.graph.ops.size(); ++i) {
     const auto* linear = std::get_if<LinearOp>(&source_.graph.ops[i]);
     if (linear != nullptr && linear->parts[0].out == source_.graph.logits) break;
-    if (linear != nullptr) {
-      RETURN_IF_ERROR(code_linear(*linear));
-      if (progress) progress(done_);
-    }
+    if (linear != nullptr) RUN_STEPS(code_linear(*linear, statistics, weights));
     for (FloatRun& run : runs_) run.run_op(i);
+    if (linear != nullptr) co_yield progress();
   }
-  return {};
+  co_return Status();
+}
+
+Steps Coder::code_without_data() {
+  for (Target& t : targets_) {
+    RUN_STEPS(restore(t));
+    if (is_coded(t)) continue;
+    const MetricFactor identity{Matrix::Identity(t.n_cols, t.n_cols),
+                                std::vector<float>(static_cast<size_t>(t.n_cols), 1.0f)};
+    for (Run& run : t.runs) {
+      std::vector<int32_t> rows(static_cast<size_t>(run.n_rows));
+      for (size_t i = 0; i < rows.size(); ++i)
+        rows[i] = static_cast<int32_t>(t.row_of(run.first_row + static_cast<int64_t>(i)));
+      Matrix values;
+      RUN_STEPS(read_weight_rows(source_, t.weight, std::move(rows), values));
+      RUN_STEPS(code_run(t, run, identity, values));
+    }
+    RUN_STEPS(finish(t));
+  }
+  co_return Status();
 }
 
 // Whether a run before had coded the target; then its rows are those.
-bool Coder::restore(Target& t) {
-  if (checkpoint_ == nullptr || !thaw(checkpoint_->load(t.name), t)) return false;
-  decode_rows(t);
-  ++done_;
-  return true;
+Steps Coder::restore(Target& t) {
+  const std::string name = rows_entry(t.name);
+  std::vector<uint8_t> bytes(rows_bytes(t));
+  if (!options_.kept || options_.kept(name) != bytes.size()) co_return Status();
+  co_yield recall_into(name, bytes);
+  if (thaw(bytes, options_.mark, t)) {
+    done_ += t.n_rows * t.n_cols;
+    co_yield progress();
+  }
+  co_return Status();
 }
 
-Status Coder::finish(Target& t) {
-  decode_rows(t);
-  ++done_;
-  return checkpoint_ == nullptr ? Status() : checkpoint_->save(t.name, freeze(t));
+Steps Coder::finish(const Target& t) {
+  const std::string name = rows_entry(t.name);
+  const std::vector<uint8_t> bytes = freeze(options_.mark, t);
+  co_yield keep_bytes(name, bytes);
+  co_yield progress();
+  co_return Status();
 }
 
 // The weight becomes what the codes say.
-void Coder::decode_rows(const Target& t) {
-  Matrix& w = weight(t.weight);
+void Coder::decode_rows(const Target& t, Matrix& weight) {
   for (const Run& run : t.runs) {
     Matrix rows(run.n_rows, t.n_cols);
     decode(pool_, options_.seed, run.coded, rows);
-    for (int64_t i = 0; i < run.n_rows; ++i) w.row(t.row_of(run.first_row + i)) = rows.row(i);
+    for (int64_t i = 0; i < run.n_rows; ++i) weight.row(t.row_of(run.first_row + i)) = rows.row(i);
   }
 }
 
-// Rows are independent of each other: some at a time.
-Status Coder::code_rows(Target& t, bool without_data) {
-  if (restore(t)) return {};
-  MetricFactor inputs;
-  if (without_data) {
-    inputs = {Matrix::Identity(t.n_cols, t.n_cols), std::vector<float>(static_cast<size_t>(t.n_cols), 1.0f)};
-  } else {
-    inputs = factor_inputs(pool_, input_metric(statistics_, t), options_.seed, options_.damping.inputs);
-  }
-  for (Run& run : t.runs) {
-    Matrix rows(run.n_rows, t.n_cols);
-    for (int64_t i = 0; i < run.n_rows; ++i) rows.row(i) = weight(t.weight).row(t.row_of(run.first_row + i));
-    to_code_space(pool_, options_.seed, rows);
-    CodedMatrix coded = prepare_coded(run.coded.bits, rows, 0, rows.rows());
-    constexpr int64_t kRows = 256;
-    for_items(pool_, (rows.rows() + kRows - 1) / kRows, [&](int64_t i) {
-      quantize_rows(inputs, nullptr, i * kRows, std::min(rows.rows(), (i + 1) * kRows), rows, coded);
+// Rows of a run, which are independent of each other: some thousands at a time. rows are used up.
+Steps Coder::code_run(const Target& t, Run& run, const MetricFactor& inputs, Matrix& rows) {
+  constexpr int64_t kRows = 256, kValues = 4 << 20;
+  const int64_t at_once = std::max<int64_t>(1, kValues / (kRows * t.n_cols)) * kRows;
+  to_code_space(pool_, options_.seed, rows);
+  CodedMatrix coded = prepare_coded(run.coded.bits, rows, 0, rows.rows());
+  for (int64_t first = 0; first < rows.rows(); first += at_once) {
+    const int64_t end = std::min(rows.rows(), first + at_once);
+    for_items(pool_, (end - first + kRows - 1) / kRows, [&](int64_t i) {
+      const int64_t begin = first + i * kRows;
+      quantize_rows(inputs, nullptr, begin, std::min(end, begin + kRows), rows, coded);
     });
-    run.coded = {coded.bits, coded.scale, pack(coded)};
+    done_ += (end - first) * t.n_cols;
+    co_yield progress();
   }
-  return finish(t);
+  run.coded = {coded.bits, coded.scale, pack(coded)};
+  co_return Status();
+}
+
+Steps Coder::code_tokens(Target& t, const Statistics& statistics, Matrix& weight) {
+  RUN_STEPS(restore(t));
+  if (!is_coded(t)) {
+    const MetricFactor inputs =
+        factor_inputs(pool_, input_metric(statistics, t), options_.seed, options_.damping.inputs);
+    for (Run& run : t.runs) {
+      Matrix rows(run.n_rows, t.n_cols);
+      for (int64_t i = 0; i < run.n_rows; ++i) rows.row(i) = weight.row(t.row_of(run.first_row + i));
+      RUN_STEPS(code_run(t, run, inputs, rows));
+    }
+    RUN_STEPS(finish(t));
+  }
+  decode_rows(t, weight);
+  co_return Status();
 }
 
 // Tokens of the statistics' windows weigh what they weigh there, others 1, the mean.
-Matrix Coder::input_moments(const LinearOp& op) const {
+Matrix Coder::input_moments(const LinearOp& op, const Statistics& statistics) const {
   const int64_t n = source_.graph.acts[static_cast<size_t>(op.in)].width;
   Matrix sum = Matrix::Zero(n, n);
-  std::vector<float> weights = statistics_.token_weights[static_cast<size_t>(op.parts[0].weight)];
+  std::vector<float> weights = statistics.token_weights[static_cast<size_t>(op.parts[0].weight)];
   size_t first = 0;
   for (const FloatRun& run : runs_) {
     const Matrix& x = run.value(op.in);
@@ -140,35 +169,55 @@ Matrix Coder::input_moments(const LinearOp& op) const {
 }
 
 // Matrices of one input, whose factor is made once: one item each.
-Status Coder::code_linear(const LinearOp& op) {
-  std::vector<size_t> parts = parts_to_code(op);
-  std::erase_if(parts, [&](size_t p) { return restore(target(op.parts[p])); });
-  if (parts.empty()) return {};
-  const MetricFactor inputs = factor_inputs(pool_, input_moments(op), options_.seed, options_.damping.inputs);
-  for (const size_t p : parts) to_code_space(pool_, options_.seed, weight(op.parts[p].weight));
+Steps Coder::code_linear(const LinearOp& op, const Statistics& statistics, std::vector<Matrix>& weights) {
+  const auto weight = [&](size_t part) -> Matrix& {
+    return weights[static_cast<size_t>(op.parts[part].weight)];
+  };
+  for (const size_t p : parts_to_code(op)) {
+    RUN_STEPS(restore(target(op.parts[p])));
+    if (is_coded(target(op.parts[p]))) decode_rows(target(op.parts[p]), weight(p));
+  }
+  const std::vector<size_t> parts = parts_to_code(op);
+  if (parts.empty()) co_return Status();
+  const MetricFactor inputs = factor_inputs(pool_, input_moments(op, statistics), options_.seed,
+                                            options_.damping.inputs);
+  for (const size_t p : parts) to_code_space(pool_, options_.seed, weight(p));
   for_items(pool_, static_cast<int64_t>(parts.size()), [&](int64_t i) {
-    const auto id = static_cast<size_t>(op.parts[parts[static_cast<size_t>(i)]].weight);
-    Target& t = target(op.parts[parts[static_cast<size_t>(i)]]);
-    const MetricFactor outputs = factor_outputs(statistics_.outputs[id], t.order, options_.damping.outputs);
+    const size_t p = parts[static_cast<size_t>(i)];
+    const auto id = static_cast<size_t>(op.parts[p].weight);
+    Target& t = target(op.parts[p]);
+    const MetricFactor outputs = factor_outputs(statistics.outputs[id], t.order, options_.damping.outputs);
     Matrix rows(t.n_rows, t.n_cols);
-    for (int64_t r = 0; r < t.n_rows; ++r) rows.row(r) = weights_[id].row(t.row_of(r));
+    for (int64_t r = 0; r < t.n_rows; ++r) rows.row(r) = weights[id].row(t.row_of(r));
     for (Run& run : t.runs) {
       CodedMatrix coded = prepare_coded(run.coded.bits, rows, run.first_row, run.n_rows);
       quantize_rows(inputs, &outputs, run.first_row, run.first_row + run.n_rows, rows, coded);
       run.coded = {coded.bits, coded.scale, pack(coded)};
     }
   });
-  for (const size_t p : parts) RETURN_IF_ERROR(finish(target(op.parts[p])));
-  return {};
+  for (const size_t p : parts) {
+    decode_rows(target(op.parts[p]), weight(p));
+    done_ += weight(p).size();
+    RUN_STEPS(finish(target(op.parts[p])));
+  }
+  co_return Status();
 }
 
 }  // namespace
 
-Status code_targets(const SourceModel& source, const Statistics& statistics, const CodingOptions& options,
-                    const std::vector<std::span<const int32_t>>& windows, ThreadPool& pool,
-                    Checkpoint* checkpoint, std::vector<Target>& targets, std::vector<Matrix>& weights,
-                    const std::function<void(int64_t)>& progress) {
-  return Coder(source, statistics, options, pool, checkpoint, targets, weights).code(windows, progress);
+Steps code_targets(const SourceModel& source, const Statistics& statistics, const CodingOptions& options,
+                   std::vector<std::span<const int32_t>> windows, ThreadPool& pool,
+                   std::vector<Target>& targets, std::vector<Matrix>& weights) {
+  Coder coder(source, options, pool, targets);
+  RUN_STEPS(coder.code(statistics, std::move(windows), weights));
+  co_return Status();
+}
+
+Steps code_without_data(const SourceModel& source, const CodingOptions& options, ThreadPool& pool,
+                        std::vector<Target>& targets) {
+  Coder coder(source, options, pool, targets);
+  RUN_STEPS(coder.code_without_data());
+  co_return Status();
 }
 
 }  // namespace nutshell::compress

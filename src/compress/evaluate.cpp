@@ -45,12 +45,11 @@ Row compare_row(const Eigen::Ref<const Vector>& a, const Eigen::Ref<const Vector
 
 }  // namespace
 
-Comparison compare(const Graph& graph, const std::vector<Matrix>& before, const std::vector<Matrix>& after,
-                   const std::vector<bool>& coded, uint64_t rotation_seed,
-                   const std::vector<std::span<const int32_t>>& windows, ThreadPool& pool,
-                   const std::function<void(int64_t)>& progress) {
+Steps compare(const Graph& graph, const std::vector<Matrix>& before, const std::vector<Matrix>& after,
+              std::vector<bool> coded, uint64_t rotation_seed, std::vector<std::span<const int32_t>> windows,
+              ThreadPool& pool, Comparison& total) {
   FloatRun first(graph, before, pool), second(graph, after, pool);
-  Comparison total;
+  total = {};
   const InputHook as_at_run_time = [&](const LinearOp& op, Matrix& x) {
     const bool rotated = coded[static_cast<size_t>(op.parts[0].weight)];
     if (rotated) rotate_rows(pool, rotation_seed, x);
@@ -74,14 +73,14 @@ Comparison compare(const Graph& graph, const std::vector<Matrix>& before, const 
       agreed += r.agreed;
     }
     total.scored += static_cast<int64_t>(rows.size());
-    if (progress) progress(&window - windows.data() + 1);
+    co_yield worked(Stage::checking, &window - windows.data() + 1, static_cast<int64_t>(windows.size()));
   }
   const auto n = static_cast<double>(std::max<int64_t>(1, total.scored));
   total.perplexity_before = std::exp(nll_before / n);
   total.perplexity_after = std::exp(nll_after / n);
   total.mean_kl /= n;
   total.top1_agreement = static_cast<double>(agreed) / n;
-  return total;
+  co_return Status();
 }
 
 }  // namespace nutshell::compress

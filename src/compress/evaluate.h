@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "compress/float_run.h"
+#include "compress/steps.h"
 #include "engine/quality.h"
 
 namespace nutshell::compress {
@@ -15,11 +16,10 @@ struct Comparison {
   int64_t scored = 0;
 };
 
-// progress(windows done). coded[i]: weight i is in the code, so its input is rotated before it is rounded to
-// 8 bits.
-Comparison compare(const Graph& graph, const std::vector<Matrix>& before, const std::vector<Matrix>& after,
-                   const std::vector<bool>& coded, uint64_t rotation_seed,
-                   const std::vector<std::span<const int32_t>>& windows, ThreadPool& pool,
-                   const std::function<void(int64_t)>& progress);
+// A step per window; fills total. coded[i]: weight i is in the code, so its input is rotated before it is
+// rounded to 8 bits.
+Steps compare(const Graph& graph, const std::vector<Matrix>& before, const std::vector<Matrix>& after,
+              std::vector<bool> coded, uint64_t rotation_seed, std::vector<std::span<const int32_t>> windows,
+              ThreadPool& pool, Comparison& total);
 
 }  // namespace nutshell::compress

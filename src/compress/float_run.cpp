@@ -127,6 +127,7 @@ void FloatRun::forward(std::span<const int32_t> tokens, bool keep, const InputHo
   hook_ = &hook;
   kept_.assign(graph_.ops.size(), {});
   last_read_.clear();
+  if (!keep) find_last_reads();
   for (Shared& a : acts_) a.reset();
   for (size_t i = 0; i < graph_.ops.size(); ++i) run_op(i);
 }
@@ -137,6 +138,10 @@ void FloatRun::begin(std::span<const int32_t> tokens) {
   keep_ = false;
   hook_ = &kNoHook;
   kept_.assign(graph_.ops.size(), {});
+  find_last_reads();
+}
+
+void FloatRun::find_last_reads() {
   std::vector<size_t> last(graph_.acts.size(), graph_.ops.size());
   for (size_t i = 0; i < graph_.ops.size(); ++i)
     std::visit(

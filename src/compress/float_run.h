@@ -39,12 +39,12 @@ class FloatRun {
   // unsupported_architecture naming an op that this file has no formula for.
   static Status check(const Graph& graph);
 
-  // tokens at positions 0, 1, ...; every position gives logits. keep: hold what backward() needs.
+  // tokens at positions 0, 1, ...; every position gives logits. keep: hold what backward() needs; else
+  // activations that no later op reads are dropped.
   void forward(std::span<const int32_t> tokens, bool keep, const InputHook& hook = {});
   // [n_tokens, n_vocab] of the last forward(); may be overwritten by the caller.
   Matrix& logits() { return *acts_[static_cast<size_t>(graph_.logits)]; }
   // The same op by op, in order, for a caller that looks at what lies between: begin(), then run_op(0), ...
-  // Activations that no later op reads are dropped.
   void begin(std::span<const int32_t> tokens);
   void run_op(size_t i);
   const Matrix& value(ActId id) const { return *acts_[static_cast<size_t>(id)]; }
@@ -52,6 +52,7 @@ class FloatRun {
   void backward(Matrix gradient, GradientObserver& observer);
 
  private:
+  void find_last_reads();
   using Shared = std::shared_ptr<Matrix>;
   struct Kept {
     Shared a, b, c;
@@ -85,7 +86,7 @@ class FloatRun {
   const std::vector<Matrix>& weights_;
   ThreadPool& pool_;
   std::vector<Shared> acts_;
-  std::vector<std::vector<ActId>> last_read_;  // after begin(): by op
+  std::vector<std::vector<ActId>> last_read_;  // where values are dropped: by op
   std::vector<Kept> kept_;
   std::vector<Matrix> gradients_;
   std::span<const int32_t> tokens_;

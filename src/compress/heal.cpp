@@ -25,9 +25,8 @@ struct Factors {
 // The slope of the loss by every factor.
 class FactorSlopes : public GradientObserver {
  public:
-  FactorSlopes(const Graph& graph, const std::vector<Matrix>& weights, ThreadPool& pool,
-               std::vector<Factors>& factors)
-      : graph_(graph), weights_(weights), pool_(pool), factors_(factors) {}
+  FactorSlopes(const std::vector<Matrix>& weights, ThreadPool& pool, std::vector<Factors>& factors)
+      : weights_(weights), pool_(pool), factors_(factors) {}
 
   void on_linear(const LinearOp& op, const Matrix& x, std::span<const Matrix> gradients) override {
     for (size_t p = 0; p < gradients.size(); ++p) {
@@ -69,7 +68,6 @@ class FactorSlopes : public GradientObserver {
     f.slope.array() +=
         slope.transpose().array() * weight(id).row(0).transpose().array() / (1.0f + f.a.array());
   }
-  const Graph& graph_;
   const std::vector<Matrix>& weights_;
   ThreadPool& pool_;
   std::vector<Factors>& factors_;
@@ -150,12 +148,11 @@ bool can_change(const SourceModel& source, WeightId id) {
          t->transform == TensorTransform::none && t->n_rows == 1 && t->n_cols == w.n_cols;
 }
 
-void heal(const SourceModel& source, const std::vector<std::span<const int32_t>>& windows, int64_t steps,
-          ThreadPool& pool, std::vector<Target>& targets, std::vector<Matrix>& weights,
-          const std::function<void(int64_t)>& progress) {
+Steps heal(const SourceModel& source, std::vector<std::span<const int32_t>> windows, int64_t steps,
+           ThreadPool& pool, std::vector<Target>& targets, std::vector<Matrix>& weights) {
   std::vector<Factors> factors = make_factors(source, targets);
   FloatRun original(source.graph, source.weights, pool), student(source.graph, weights, pool);
-  FactorSlopes slopes(source.graph, weights, pool, factors);
+  FactorSlopes slopes(weights, pool, factors);
   std::vector<std::span<const int32_t>> texts;
   for (const std::span<const int32_t> window : windows)
     for (size_t at = 0; at < window.size(); at += kHealTokens)
@@ -177,10 +174,11 @@ void heal(const SourceModel& source, const std::vector<std::span<const int32_t>>
       const auto at = static_cast<size_t>(w);
       if (factors[at].used()) move(factors[at], rate, i + 1, weights[at]);
     });
-    if (progress) progress(i + 1);
+    co_yield worked(Stage::healing, i + 1, steps);
   }
   for (Target& t : targets)
     settle(factors[static_cast<size_t>(t.weight)], t, weights[static_cast<size_t>(t.weight)]);
+  co_return Status();
 }
 
 }  // namespace nutshell::compress

@@ -18,10 +18,9 @@ int64_t heal_steps(const SourceModel& source, double minutes);
 bool can_change(const SourceModel& source, WeightId id);
 
 // weights: the decoded targets, and the other weights; changed in place, with the row scales of the targets'
-// codes (which stay f16). windows: at least one, of at most the trained length. progress(steps done).
-// Deterministic, whatever the pool.
-void heal(const SourceModel& source, const std::vector<std::span<const int32_t>>& windows, int64_t steps,
-          ThreadPool& pool, std::vector<Target>& targets, std::vector<Matrix>& weights,
-          const std::function<void(int64_t)>& progress);
+// codes (which stay f16). windows: at least one, of at most the trained length. Deterministic, whatever the
+// pool. Precondition: the source's weights are read.
+Steps heal(const SourceModel& source, std::vector<std::span<const int32_t>> windows, int64_t steps,
+           ThreadPool& pool, std::vector<Target>& targets, std::vector<Matrix>& weights);
 
 }  // namespace nutshell::compress

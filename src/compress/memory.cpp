@@ -9,42 +9,73 @@ namespace {
 
 uint64_t square(int64_t n) { return static_cast<uint64_t>(n) * static_cast<uint64_t>(n) * sizeof(float); }
 
+// Sizes of a graph in bytes, activations per token.
+struct Sizes {
+  uint64_t weights = 0, codes = 0, largest_target = 0;
+  uint64_t moments = 0, outputs = 0;  // of all; those of gradients alone
+  uint64_t largest_square = 0;
+  uint64_t kept = 0, layer = 0, logits = 0;
+};
+
+void add_product(const Graph& graph, const LinearOp& op, Sizes& s) {
+  const int64_t n_in = graph.acts[static_cast<size_t>(op.in)].width;
+  const bool head = op.parts[0].out == graph.logits;
+  uint64_t live = 4 * static_cast<uint64_t>(n_in);
+  s.moments += (head ? 2 : 1) * square(n_in);
+  if (head) s.outputs += 2 * square(n_in);
+  s.largest_square = std::max(s.largest_square, square(n_in));
+  for (const LinearOp::Part& part : op.parts) {
+    const int64_t n_out = graph.weights[static_cast<size_t>(part.weight)].n_rows;
+    live += 2 * static_cast<uint64_t>(n_out);
+    if (head) continue;
+    s.moments += square(n_out);
+    s.outputs += square(n_out);
+    s.largest_square = std::max(s.largest_square, square(n_out));
+  }
+  if (!head) s.layer = std::max(s.layer, live * sizeof(float));
+}
+
+Sizes sizes_of(const Graph& graph) {
+  Sizes s;
+  for (const WeightSpec& w : graph.weights)
+    s.weights += static_cast<uint64_t>(w.n_rows * w.n_cols) * sizeof(float);
+  for (const Target& t : choose_targets(graph)) {
+    s.codes += t.bytes(kMaxBits, t.n_rows);
+    s.largest_target = std::max(s.largest_target, static_cast<uint64_t>(t.n_rows * t.n_cols));
+  }
+  for (const ActSpec& a : graph.acts) s.kept += static_cast<uint64_t>(a.width) * sizeof(float);
+  for (const Op& op : graph.ops)
+    if (const auto* linear = std::get_if<LinearOp>(&op)) add_product(graph, *linear, s);
+  s.logits = static_cast<uint64_t>(graph.acts[static_cast<size_t>(graph.logits)].width) * sizeof(float);
+  return s;
+}
+
 }  // namespace
 
 MemoryPlan plan_memory(const Graph& graph, const CompressOptions& options, int64_t windows) {
-  MemoryPlan plan;
-  for (const WeightSpec& w : graph.weights)
-    plan.weights += 2 * static_cast<uint64_t>(w.n_rows * w.n_cols) * sizeof(float);
-  for (const Target& t : choose_targets(graph)) plan.codes += t.bytes(kMaxBits, t.n_rows);
-  uint64_t kept = 0, layer = 0;  // floats per token
-  for (const ActSpec& a : graph.acts) kept += static_cast<uint64_t>(a.width);
-  for (const Op& op : graph.ops) {
-    const auto* linear = std::get_if<LinearOp>(&op);
-    if (linear == nullptr) continue;
-    const int64_t n_in = graph.acts[static_cast<size_t>(linear->in)].width;
-    uint64_t live = 4 * static_cast<uint64_t>(n_in);
-    const bool head = linear->parts[0].out == graph.logits;
-    // The moments of a product's input and outputs; while it is coded, two more and the factors in f64.
-    plan.statistics += (head ? 2 : 1) * square(n_in);
-    for (const LinearOp::Part& part : linear->parts) {
-      const int64_t n_out = graph.weights[static_cast<size_t>(part.weight)].n_rows;
-      live += 2 * static_cast<uint64_t>(n_out);
-      if (!head) plan.statistics += square(n_out);
-    }
-    if (!head) layer = std::max(layer, live);
-  }
-  if (options.data_free) plan.statistics = 0;
-  if (options.max_kl > 0) {  // the best try is kept beside the next
-    plan.weights += plan.weights / 2;
-    plan.codes *= 2;
-  }
-  const uint64_t n_vocab = static_cast<uint64_t>(graph.acts[static_cast<size_t>(graph.logits)].width);
+  const Sizes s = sizes_of(graph);
+  // A matrix in code space, its codes a byte each, the rows they decode to.
+  const uint64_t target = 9 * s.largest_target;
+  if (options.data_free) return {5 * s.largest_target, 0, 0, s.codes};
   const auto tokens = static_cast<uint64_t>(options.window_tokens);
-  // Values and gradients of a window, and its logits three times; or all windows at one product.
-  const uint64_t backward = (2 * kept + 3 * n_vocab) * tokens,
-                 coding = layer * tokens * static_cast<uint64_t>(windows);
-  plan.activations = std::max(backward, coding) * sizeof(float);
-  return plan;
+  // While a matrix is coded: two factors, each with three squares in f64.
+  const uint64_t factors = 2 * 7 * s.largest_square;
+  MemoryPlan measuring{s.weights, s.moments, (2 * s.kept + 3 * s.logits) * tokens, 0};
+  MemoryPlan coding{2 * s.weights + target, s.outputs + factors,
+                    s.layer * tokens * static_cast<uint64_t>(windows), s.codes};
+  MemoryPlan checking{2 * s.weights, s.outputs, 2 * (s.layer + 2 * s.logits) * tokens, s.codes};
+  MemoryPlan healing = checking;
+  healing.activations += (2 * s.kept + 3 * s.logits) * tokens;
+  const bool heals = options.heal_minutes > 0, searches = options.max_kl > 0;
+  for (MemoryPlan* plan : {&coding, &checking, &healing})
+    if (searches) {  // the best try is kept beside the next
+      plan->weights += s.weights;
+      plan->codes *= 2;
+    }
+  MemoryPlan most = measuring;
+  for (const MemoryPlan& plan : {coding, heals ? healing : checking})
+    if (plan.total() > most.total()) most = plan;
+  return most;
 }
 
 }  // namespace nutshell::compress

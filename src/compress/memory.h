@@ -6,10 +6,11 @@
 
 namespace nutshell::compress {
 
+// Of the stage that takes most.
 struct MemoryPlan {
-  uint64_t weights = 0;      // the source's and the coded ones, f32
-  uint64_t statistics = 0;   // second moments of inputs and of gradients
-  uint64_t activations = 0;  // of the larger stage: the way back over a window, or all windows of a layer
+  uint64_t weights = 0;      // as f32: the source's, later the coded ones beside them; without data one matrix
+  uint64_t statistics = 0;   // second moments of inputs and of gradients, and factors of them
+  uint64_t activations = 0;  // the way back over a window, all windows at one product, or two runs
   uint64_t codes = 0;
   uint64_t total() const { return weights + statistics + activations + codes; }
 };

@@ -3,8 +3,6 @@
 #include <algorithm>
 #include <numeric>
 
-#include "compress/items.h"
-
 namespace nutshell::compress {
 namespace {
 
@@ -30,6 +28,8 @@ std::vector<int32_t> order_by_cost(const Target& t, const std::vector<double>& e
   });
   return order;
 }
+
+}  // namespace
 
 // KL per token of coding row r with an error of 1 per unit of variance: 1/2 D_A D_B var(row), D from the
 // metrics of the rows and columns. The rotation spreads a row's variance evenly, so the columns' part is the
@@ -59,6 +59,8 @@ std::vector<double> row_errors(const Target& t, const Matrix& w, const Statistic
                  static_cast<double>(w.cols());
   return errors;
 }
+
+namespace {
 
 // Neighbours of equal width become one run.
 void set_runs(Target& t, std::span<const int> bits) {
@@ -107,27 +109,9 @@ Matrix input_metric(const Statistics& s, const Target& t) {
   return s.inputs[static_cast<size_t>(s.input_of[static_cast<size_t>(t.weight)])];
 }
 
-std::vector<std::vector<double>> measured_errors(const std::vector<Target>& targets,
-                                                 const std::vector<Matrix>& weights,
-                                                 const Statistics& statistics, const Damping& damping,
-                                                 ThreadPool& pool) {
-  std::vector<std::vector<double>> errors(targets.size());
-  for_items(pool, static_cast<int64_t>(targets.size()), [&](int64_t i) {
-    const Target& t = targets[static_cast<size_t>(i)];
-    errors[static_cast<size_t>(i)] =
-        row_errors(t, weights[static_cast<size_t>(t.weight)], statistics, damping);
-  });
-  return errors;
-}
-
-std::vector<std::vector<double>> even_errors(const std::vector<Target>& targets,
-                                             const std::vector<Matrix>& weights) {
-  std::vector<std::vector<double>> errors;
-  for (const Target& t : targets) {
-    const double all = static_cast<double>(weights[static_cast<size_t>(t.weight)].squaredNorm());
-    errors.emplace_back(static_cast<size_t>(t.n_rows), 0.5 * all / static_cast<double>(t.n_rows));
-  }
-  return errors;
+std::vector<double> even_errors(const Target& t, const Matrix& w) {
+  const double all = static_cast<double>(w.squaredNorm());
+  return std::vector<double>(static_cast<size_t>(t.n_rows), 0.5 * all / static_cast<double>(t.n_rows));
 }
 
 double share_bits(std::vector<Target>& targets, const std::vector<std::vector<double>>& errors,

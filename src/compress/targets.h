@@ -49,17 +49,15 @@ struct Damping {
   double inputs = 0.01, outputs = 0.03;  // times the mean of the diagonal
 };
 
-// KL per token of coding a row with an error of 1 per unit of variance, by target and row: what the statistics
-// say; or, knowing nothing of the model's inputs, the squared size of each matrix, evenly over its rows.
-std::vector<std::vector<double>> measured_errors(const std::vector<Target>& targets,
-                                                 const std::vector<Matrix>& weights,
-                                                 const Statistics& statistics, const Damping& damping,
-                                                 ThreadPool& pool);
-std::vector<std::vector<double>> even_errors(const std::vector<Target>& targets,
-                                             const std::vector<Matrix>& weights);
+// KL per token of coding each row of a target with an error of 1 per unit of variance. w: its values.
+std::vector<double> row_errors(const Target& target, const Matrix& w, const Statistics& statistics,
+                               const Damping& damping);
+// Errors that know nothing of the model's inputs: the squared size of the matrix, evenly over its rows.
+std::vector<double> even_errors(const Target& target, const Matrix& w);
 
-// Gives every target its order and runs: the least predicted KL with all of their bytes in `limit` (which the
-// fewest bits must fit). Answers the prediction, in nats per token.
+// Gives every target its order and runs: the least predicted KL with all of them in `limit` bytes (which the
+// fewest bits must fit). errors: of row_errors() or even_errors(), by target. Answers the prediction, in nats
+// per token.
 double share_bits(std::vector<Target>& targets, const std::vector<std::vector<double>>& errors,
                   uint64_t limit);
 

@@ -25,15 +25,17 @@ std::string FolderCheckpoint::path_of(const std::string& name) const {
   return folder_ + "/" + text;
 }
 
-std::vector<uint8_t> FolderCheckpoint::load(const std::string& name) {
-  std::vector<uint8_t> bytes;
-  std::FILE* file = std::fopen(path_of(name).c_str(), "rb");
-  if (file == nullptr) return bytes;
+uint64_t FolderCheckpoint::size(const std::string& name) {
   struct stat info {};
-  if (::fstat(fileno(file), &info) == 0 && info.st_size > 0) bytes.resize(static_cast<size_t>(info.st_size));
-  if (std::fread(bytes.data(), 1, bytes.size(), file) != bytes.size()) bytes.clear();
-  std::fclose(file);
-  return bytes;
+  return ::stat(path_of(name).c_str(), &info) == 0 ? static_cast<uint64_t>(info.st_size) : 0;
+}
+
+Status FolderCheckpoint::load(const std::string& name, std::span<uint8_t> target) {
+  const std::string path = path_of(name);
+  std::FILE* file = std::fopen(path.c_str(), "rb");
+  const bool read = file != nullptr && std::fread(target.data(), 1, target.size(), file) == target.size();
+  if (file != nullptr) std::fclose(file);
+  return read ? Status() : Status(ErrorCode::io_error, "cannot read '" + path + "'");
 }
 
 Status FolderCheckpoint::save(const std::string& name, std::span<const uint8_t> bytes) {

@@ -3,7 +3,7 @@
 
 #include <string>
 
-#include "compress/checkpoint.h"
+#include "compress/io.h"
 
 namespace nutshell {
 
@@ -11,7 +11,8 @@ class FolderCheckpoint : public compress::Checkpoint {
  public:
   // The folder is made with the first save.
   explicit FolderCheckpoint(std::string folder) : folder_(std::move(folder)) {}
-  std::vector<uint8_t> load(const std::string& name) override;
+  uint64_t size(const std::string& name) override;
+  Status load(const std::string& name, std::span<uint8_t> target) override;
   Status save(const std::string& name, std::span<const uint8_t> bytes) override;
   // Once the output is complete.
   void remove();

@@ -5,7 +5,6 @@
 #include <cstdlib>
 #include <fstream>
 
-#include "compress/memory.h"
 #include "compress/pipeline.h"
 #include "compress/prune_vocabulary.h"
 #include "compress/texts.h"
@@ -64,7 +63,8 @@ Status read_texts(const Texts& texts, const Tokenizer& tokenizer, Ids& calibrati
 Result<ModelHeader> prune(const CompressCommand& c, const Texts& texts, const ReadModel& read,
                           ThreadPool& pool, nlohmann::json& told) {
   ASSIGN_OR_RETURN(ModelHeader header, read_model_header(c.model));
-  ASSIGN_OR_RETURN(const SourceModel whole, open_source(std::move(header), read));
+  ASSIGN_OR_RETURN(SourceModel whole, open_source(std::move(header), read));
+  RETURN_IF_ERROR(run_to_end(read_weights(whole), {read, {}, {}, nullptr}));
   ASSIGN_OR_RETURN(const Ids used, read_ids(*whole.tokenizer, c.vocabulary));
   ASSIGN_OR_RETURN(const TokenizerData data, read_tokenizer_data(whole.header.metadata));
   ASSIGN_OR_RETURN(const Ids kept, tokens_to_keep(data, used));
@@ -119,7 +119,7 @@ Answer run_compress(const CompressCommand& c) {
   if (c.vocabulary != "keep") {
     ASSIGN_OR_RETURN(header, prune(c, texts, read, pool, vocabulary));
   }
-  ASSIGN_OR_RETURN(const SourceModel source, open_source(std::move(header), read));
+  ASSIGN_OR_RETURN(SourceModel source, open_source(std::move(header), read));
   Ids calibration, evaluation;
   RETURN_IF_ERROR(read_texts(texts, *source.tokenizer, calibration, evaluation));
   const CompressOptions options = options_of(c);
@@ -132,7 +132,7 @@ Answer run_compress(const CompressCommand& c) {
       const CompressReport report,
       compress::compress(
           source, options, calibration, evaluation, pool,
-          [&](std::span<const uint8_t> bytes) { return out.write(bytes); }, ProgressLine(), &state));
+          {read, [&](std::span<const uint8_t> bytes) { return out.write(bytes); }, ProgressLine(), &state}));
   RETURN_IF_ERROR(out.finish());
   state.remove();
   const auto measured = [&](double value) {

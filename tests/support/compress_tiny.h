@@ -17,11 +17,15 @@ inline Result<compress::SourceModel> open_bytes(const std::shared_ptr<Bytes>& by
   auto header = parse_gguf(*bytes, bytes->size());
   REQUIRE(header.ok());
   REQUIRE(header->has_value());
-  return compress::open_source(header_of(std::move(**header)),
-                               [bytes](uint32_t, uint64_t offset, std::span<uint8_t> to) {
-                                 std::memcpy(to.data(), bytes->data() + offset, to.size());
-                                 return Status();
-                               });
+  auto source = compress::open_source(header_of(std::move(**header)),
+                                      [bytes](uint32_t, uint64_t offset, std::span<uint8_t> to) {
+                                        std::memcpy(to.data(), bytes->data() + offset, to.size());
+                                        return Status();
+                                      });
+  if (!source.ok()) return source;
+  const Status read = compress::run_to_end(compress::read_weights(*source), {source->read, {}, {}, nullptr});
+  if (!read.ok()) return read;
+  return source;
 }
 
 inline std::shared_ptr<Bytes> tiny_bytes() { return std::make_shared<Bytes>(tiny_gguf().build()); }
@@ -38,7 +42,7 @@ struct Compressed {
   std::vector<uint8_t> file;
 };
 
-inline Compressed compress_tiny(const compress::SourceModel& source, compress::CompressOptions options,
+inline Compressed compress_tiny(compress::SourceModel& source, compress::CompressOptions options,
                                 int threads, size_t n_tokens = 256) {
   ThreadPool pool(threads);
   options.window_tokens = 64;
@@ -47,11 +51,13 @@ inline Compressed compress_tiny(const compress::SourceModel& source, compress::C
   Compressed out;
   const auto report = nutshell::compress::compress(
       source, options, random_tokens(n_tokens, 1), random_tokens(n_tokens, 2), pool,
-      [&](std::span<const uint8_t> bytes) {
-        out.file.insert(out.file.end(), bytes.begin(), bytes.end());
-        return Status();
-      },
-      {});
+      {source.read,
+       [&](std::span<const uint8_t> bytes) {
+         out.file.insert(out.file.end(), bytes.begin(), bytes.end());
+         return Status();
+       },
+       {},
+       nullptr});
   out.status = report.status();
   if (report.ok()) out.report = *report;
   return out;

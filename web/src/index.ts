@@ -1,4 +1,6 @@
 // The public surface of the package `nutshell`, nothing else.
+export { Compressor, discardCompression, listCompressions } from './compress/compressor.ts';
+export type { Compression, CompressOptions, CompressPlan, CompressProgress, CompressResult, SizeChoice } from './compress/types.ts';
 export { Nutshell, type Engine, type ModelInput } from './engine.ts';
 export { EngineError, type ErrorCode, type ErrorData } from './errors.ts';
 export { detectCapabilities, type Capabilities } from './platform.ts';

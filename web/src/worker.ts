@@ -1,12 +1,13 @@
 // The worker of one engine: connects the calls to a Session and gives it what only a browser's worker has: fetch, locks,
 // storage, and the wasm module of the chosen flavour. The only place that starts the module.
 import { Core, importFlavour } from './core.ts';
-import { abortError } from './errors.ts';
 import { detectCapabilities } from './platform.ts';
+import type { Calls } from './rpc/protocol.ts';
 import { serve, type ScopeLike } from './rpc/server.ts';
 import { Session } from './session.ts';
 import { MemoryStore } from './store/memory.ts';
 import { OpfsStore } from './store/opfs.ts';
+import { breathe, sleep } from './turns.ts';
 
 const blockedOrigins = new Set<string>();
 self.addEventListener('securitypolicyviolation', (event) => {
@@ -19,28 +20,6 @@ self.addEventListener('securitypolicyviolation', (event) => {
 async function isBlocked(url: string): Promise<boolean> {
   await new Promise((resolve) => setTimeout(resolve, 50));
   return blockedOrigins.has(new URL(url).origin);
-}
-
-function sleep(ms: number, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve, reject) => {
-    const timer = setTimeout(resolve, ms);
-    signal.addEventListener('abort', () => {
-      clearTimeout(timer);
-      reject(abortError(signal));
-    }, { once: true });
-  });
-}
-
-const turns: (() => void)[] = [];
-const channel = new MessageChannel();
-channel.port1.onmessage = () => turns.shift()?.();
-
-/** A message to ourselves is queued behind all that wait (a timer would take 4 ms each). */
-function breathe(): Promise<void> {
-  return new Promise((resolve) => {
-    turns.push(resolve);
-    channel.port2.postMessage(null);
-  });
 }
 
 /** Web Locks; the browser frees the lock by itself when the worker ends. */
@@ -57,7 +36,7 @@ async function lock(name: string, signal: AbortSignal, onWait: () => void): Prom
   return (await take({ signal }))!;
 }
 
-serve(self as unknown as ScopeLike, new Session({
+serve<Calls>(self as unknown as ScopeLike, new Session({
   capabilities: detectCapabilities,
   startCore: async ({ flavour, threads }) => Core.start(await importFlavour(flavour, import.meta.url), threads),
   breathe,

@@ -5,7 +5,6 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
-#include <map>
 
 #include "base/half.h"
 #include "base/rng.h"
@@ -63,7 +62,7 @@ class WeightGradients : public GradientObserver {
 }  // namespace
 
 TEST_CASE("compress: the way back gives the slope of the loss by every kind of weight") {
-  const auto source = open_bytes(tiny_bytes());
+  auto source = open_bytes(tiny_bytes());
   REQUIRE_MESSAGE(source.ok(), source.status().message());
   ThreadPool pool(2);
   const std::vector<int32_t> tokens = random_tokens(24, 3);
@@ -188,7 +187,7 @@ TEST_CASE("compress: bits go where they gain most per byte, and never beyond the
 }
 
 TEST_CASE("compress: a tiny model becomes a file of the size asked for, the same for any number of threads") {
-  const auto source = open_bytes(tiny_bytes());
+  auto source = open_bytes(tiny_bytes());
   REQUIRE_MESSAGE(source.ok(), source.status().message());
   CompressOptions options;
   options.size_bytes = 1;
@@ -221,7 +220,7 @@ TEST_CASE("compress: a tiny model becomes a file of the size asked for, the same
 
 TEST_CASE("compress: the engine runs the file, as far from the original as the report says") {
   const auto bytes = tiny_bytes();
-  const auto source = open_bytes(bytes);
+  auto source = open_bytes(bytes);
   REQUIRE(source.ok());
   CompressOptions options;
   options.bits = 12;  // the tiny model's vocabulary and norms weigh more than its coded matrices
@@ -248,7 +247,7 @@ TEST_CASE("compress: the engine runs the file, as far from the original as the r
 }
 
 TEST_CASE("compress: healing brings the logits nearer, in the numbers that a file holds") {
-  const auto source = open_bytes(tiny_bytes());
+  auto source = open_bytes(tiny_bytes());
   REQUIRE(source.ok());
   ThreadPool one(1), three(3);
   const std::vector<int32_t> tokens = random_tokens(256, 1);
@@ -266,13 +265,16 @@ TEST_CASE("compress: healing brings the logits nearer, in the numbers that a fil
       t.runs[0].coded = {2, coded.scale, pack(coded)};
       decode(pool, 1, t.runs[0].coded, w);
     }
-    heal(*source, windows, steps, pool, targets, after, {});
+    REQUIRE(run_to_end(heal(*source, windows, steps, pool, targets, after), {}).ok());
     return after;
   };
   std::vector<Target> before_targets, targets, again;
   const std::vector<Matrix> before = healed(one, 0, before_targets), after = healed(one, 40, targets);
   const auto kl = [&](const std::vector<Matrix>& weights) {
-    return compare(source->graph, source->weights, weights, none, 1, windows, one, {}).mean_kl;
+    Comparison total;
+    Steps steps = compare(source->graph, source->weights, weights, none, 1, windows, one, total);
+    REQUIRE(run_to_end(std::move(steps), {}).ok());
+    return total.mean_kl;
   };
   const double was = kl(before), is = kl(after);
   INFO(was << " -> " << is);
@@ -288,7 +290,7 @@ TEST_CASE("compress: healing brings the logits nearer, in the numbers that a fil
 }
 
 TEST_CASE("compress: frequent tokens get more bits, and the engine finds every row") {
-  const auto source = open_bytes(tiny_bytes());
+  auto source = open_bytes(tiny_bytes());
   REQUIRE(source.ok());
   CompressOptions options;
   options.size_bytes = 1;
@@ -307,74 +309,6 @@ TEST_CASE("compress: frequent tokens get more bits, and the engine finds every r
   CHECK((*file)->get_i64s("nutshell.order.token_embd.weight").value().size() == 258);
 }
 
-namespace {
-
-// Keeps what is saved; refuses to after some times, as a killed process would.
-class MemoryCheckpoint : public Checkpoint {
- public:
-  std::map<std::string, std::vector<uint8_t>> saved;
-  int left = 1000;
-  std::vector<uint8_t> load(const std::string& name) override { return saved[name]; }
-  Status save(const std::string& name, std::span<const uint8_t> bytes) override {
-    if (left-- <= 0) return {ErrorCode::io_error, "killed"};
-    saved[name].assign(bytes.begin(), bytes.end());
-    return {};
-  }
-};
-
-}  // namespace
-
-TEST_CASE("compress: a killed run goes on where it was, and ends in the same file") {
-  const auto source = open_bytes(tiny_bytes());
-  REQUIRE(source.ok());
-  CompressOptions options;
-  options.bits = 12;
-  options.window_tokens = 64;
-  options.windows = 4;
-  options.held_out = 2;
-  const std::vector<int32_t> text = random_tokens(256, 1), other = random_tokens(256, 2);
-  ThreadPool pool(2);
-  std::vector<uint8_t> file;
-  int calibrations = 0;
-  const auto run = [&](Checkpoint* checkpoint) {
-    file.clear();
-    calibrations = 0;
-    return nutshell::compress::compress(
-               *source, options, text, other, pool,
-               [&](std::span<const uint8_t> bytes) {
-                 file.insert(file.end(), bytes.begin(), bytes.end());
-                 return Status();
-               },
-               [&](const std::string& stage, double) { calibrations += stage == "calibration"; }, checkpoint)
-        .status();
-  };
-  REQUIRE(run(nullptr).ok());
-  const std::vector<uint8_t> whole = file;
-  const int n_targets = static_cast<int>(choose_targets(source->graph).size());
-  for (int saves = 0; saves < 2 * n_targets + 3; saves += 3) {  // key, targets, plan, key, targets
-    CAPTURE(saves);
-    MemoryCheckpoint store;
-    store.left = saves;
-    CHECK(run(&store).code() == ErrorCode::io_error);
-    CHECK(file.empty());
-    store.left = 1000;
-    REQUIRE(run(&store).ok());
-    CHECK(file == whole);
-    CHECK((calibrations == 0) == (saves >= n_targets + 3));
-  }
-  MemoryCheckpoint store;
-  REQUIRE(run(&store).ok());
-  store.saved["blk.0.ffn_up.weight"].pop_back();  // by some other program
-  REQUIRE(run(&store).ok());
-  CHECK(file == whole);
-  options.seed = 2;  // another run: nothing of the first may be taken
-  REQUIRE(run(nullptr).ok());
-  const std::vector<uint8_t> another = file;
-  REQUIRE(run(&store).ok());
-  CHECK(calibrations > 0);
-  CHECK(file == another);
-}
-
 TEST_CASE("compress: input that cannot be compressed is refused by name") {
   SUBCASE("weights that are not finite") {
     const auto bytes = tiny_bytes();
@@ -383,12 +317,12 @@ TEST_CASE("compress: input that cannot be compressed is refused by name") {
     const GgufTensor* t = (*header)->find_tensor("blk.1.ffn_up.weight");
     REQUIRE(t != nullptr);
     std::memset(bytes->data() + (*header)->data_offset() + t->offset, 0xff, 4);
-    const auto source = open_bytes(bytes);
+    auto source = open_bytes(bytes);
     CHECK(source.status().code() == ErrorCode::corrupt_file);
     CHECK(source.status().message().find("blk.1.ffn_up.weight") != std::string::npos);
   }
   SUBCASE("too little text") {
-    const auto source = open_bytes(tiny_bytes());
+    auto source = open_bytes(tiny_bytes());
     REQUIRE(source.ok());
     CompressOptions options;
     options.bits = 4;
@@ -398,7 +332,7 @@ TEST_CASE("compress: input that cannot be compressed is refused by name") {
     CHECK(out.file.empty());
   }
   SUBCASE("less memory than it takes") {
-    const auto source = open_bytes(tiny_bytes());
+    auto source = open_bytes(tiny_bytes());
     REQUIRE(source.ok());
     CompressOptions options;
     options.bits = 12;
@@ -412,11 +346,11 @@ TEST_CASE("compress: input that cannot be compressed is refused by name") {
   SUBCASE("a file that is compressed already") {
     test::GgufWriter writer = test::tiny_gguf();
     writer.add("nutshell.version", uint32_t{1});
-    const auto source = open_bytes(std::make_shared<test::Bytes>(writer.build()));
+    auto source = open_bytes(std::make_shared<test::Bytes>(writer.build()));
     CHECK(source.status().code() == ErrorCode::invalid_argument);
   }
   SUBCASE("a disk that is full") {
-    const auto source = open_bytes(tiny_bytes());
+    auto source = open_bytes(tiny_bytes());
     REQUIRE(source.ok());
     ThreadPool pool(1);
     CompressOptions options;
@@ -425,7 +359,8 @@ TEST_CASE("compress: input that cannot be compressed is refused by name") {
     options.windows = options.held_out = 1;
     const auto report = nutshell::compress::compress(
         *source, options, random_tokens(64, 1), random_tokens(64, 2), pool,
-        [](std::span<const uint8_t>) { return Status(ErrorCode::io_error, "no space"); }, {});
+        {source->read, [](std::span<const uint8_t>) { return Status(ErrorCode::io_error, "no space"); }, {},
+         nullptr});
     CHECK(report.status().code() == ErrorCode::io_error);
   }
 }

@@ -106,8 +106,10 @@ TEST_CASE("a pruned model gives the logits of the tokens it kept") {
     REQUIRE(header.ok());
     return header_of(std::move(**header));
   };
-  const auto whole = open_source(open(), read);
+  auto whole = open_source(open(), read);
   REQUIRE_MESSAGE(whole.ok(), whole.status().message());
+  const Io io{read, {}, {}, nullptr};
+  REQUIRE(run_to_end(read_weights(*whole), io).ok());
   std::vector<int32_t> kept;
   for (int32_t id = 0; id < 258; ++id)
     if (id % 5 != 3 || id >= 250) kept.push_back(id);
@@ -115,8 +117,9 @@ TEST_CASE("a pruned model gives the logits of the tokens it kept") {
   REQUIRE_MESSAGE(header.ok(), header.status().message());
   CHECK(header->tensors.find("token_embd.weight")->shape ==
         std::vector<int64_t>{64, static_cast<int64_t>(kept.size())});
-  const auto pruned = open_source(std::move(*header), read);
+  auto pruned = open_source(std::move(*header), read);
   REQUIRE_MESSAGE(pruned.ok(), pruned.status().message());
+  REQUIRE(run_to_end(read_weights(*pruned), io).ok());
   CHECK(pruned->hparams.n_vocab == static_cast<int64_t>(kept.size()));
   ThreadPool pool(1);
   const std::vector<int32_t> places = {0, 7, 100, 30, 2};

@@ -4,7 +4,7 @@ import { Core } from '../../../web/src/core.ts';
 import { load, type Engine, type ModelInput } from '../../../web/src/engine.ts';
 import type { Capabilities, Decision } from '../../../web/src/platform.ts';
 import type { WorkerLike } from '../../../web/src/rpc/client.ts';
-import type { ToWorker } from '../../../web/src/rpc/protocol.ts';
+import type { Calls, ToWorker } from '../../../web/src/rpc/protocol.ts';
 import { serve, type ScopeLike } from '../../../web/src/rpc/server.ts';
 import { Session, type SessionDeps } from '../../../web/src/session.ts';
 import { MemoryStore } from '../../../web/src/store/memory.ts';
@@ -69,7 +69,7 @@ export class FakeWorld {
   private startWorker(): FakeWorker {
     const worker = new FakeWorker();
     this.workers.push(worker);
-    serve(worker.scope, new Session(this.deps()));
+    serve<Calls>(worker.scope, new Session(this.deps()));
     return worker;
   }
 

@@ -1,7 +1,7 @@
 // The page's end of the worker calls: one promise per call, events on the way, errors as EngineError. Knows nothing of
 // what the calls do.
 import { abortError, EngineError, fromErrorData, type ErrorData } from '../errors.ts';
-import type { CallName, Calls, FromWorker, ToWorker } from './protocol.ts';
+import type { Calls, FromWorker, Table, ToWorker } from './protocol.ts';
 
 /** The part of Worker that is used; tests give their own. */
 export interface WorkerLike {
@@ -18,13 +18,13 @@ interface Pending {
   onEvent?(event: unknown): void;
 }
 
-export interface CallOptions<K extends CallName> {
-  onEvent?: (event: Calls[K]['event']) => void;
+export interface CallOptions<K extends keyof C, C extends Table<C> = Calls> {
+  onEvent?: (event: C[K]['event']) => void;
   /** Aborting tells the worker; the call still ends by the worker's own reply or error. */
   signal?: AbortSignal | null;
 }
 
-export class RpcClient {
+export class RpcClient<C extends Table<C> = Calls> {
   private readonly pending = new Map<number, Pending>();
   private nextId = 1;
   private dead: EngineError | null = null;
@@ -41,13 +41,13 @@ export class RpcClient {
   }
 
   /** Sends a call; rejects with EngineError. An already aborted signal rejects without sending. */
-  call<K extends CallName>(name: K, request: Calls[K]['request'], options: CallOptions<K> = {}): Promise<Calls[K]['reply']> {
+  call<K extends keyof C & string>(name: K, request: C[K]['request'], options: CallOptions<K, C> = {}): Promise<C[K]['reply']> {
     const { signal, onEvent } = options;
     if (this.dead) return Promise.reject(this.dead);
     if (signal?.aborted) return Promise.reject(abortError(signal));
     const id = this.nextId++;
     const abort = () => this.worker.postMessage({ kind: 'abort', id });
-    const promise = new Promise<Calls[K]['reply']>((resolve, reject) => {
+    const promise = new Promise<C[K]['reply']>((resolve, reject) => {
       this.pending.set(id, { resolve: resolve as (reply: unknown) => void, reject, onEvent: onEvent as Pending['onEvent'] });
       this.worker.postMessage({ kind: 'call', id, name, request });
     });
@@ -69,7 +69,7 @@ export class RpcClient {
     this.pending.clear();
     let timer: ReturnType<typeof setTimeout> | undefined;
     const late = new Promise<void>((resolve) => (timer = setTimeout(resolve, graceMs)));
-    const closed = this.call('close', {}).then(() => undefined, () => undefined);
+    const closed = this.call('close', {} as C['close']['request']).then(() => undefined, () => undefined);
     this.dead = error;
     for (const call of calls) call.reject(error);
     await Promise.race([closed, late]);

@@ -1,5 +1,6 @@
-// The one table of worker calls: name -> request, reply, events. Client and server are typed from it; a handler that is
-// missing is a type error. Requests and replies are structured-clone data; errors cross as ErrorData.
+// The tables of worker calls: name -> request, reply, events. Client and server are typed from them; a handler that is
+// missing is a type error. Requests and replies are structured-clone data; errors cross as ErrorData. The engine's worker
+// has one table, the compressor's another (compress/protocol.ts).
 import type { ErrorData } from '../errors.ts';
 import type { ChatMessage, Embeddings, EngineInfo, GenerateOptions, LoadOptions, LoadProgress, Timings, Token } from '../types.ts';
 
@@ -44,10 +45,13 @@ export interface Calls {
   detokenize: { request: { ids: number[] }; reply: { text: string }; event: never };
 }
 
-export type CallName = keyof Calls;
+/** What a table of calls is; every worker can be closed. */
+export type Table<C> = { [K in keyof C]: { request: unknown; reply: unknown; event: unknown } } & {
+  close: { request: Record<string, never>; reply: Record<string, never>; event: never };
+};
 
 export type ToWorker =
-  | { kind: 'call'; id: number; name: CallName; request: Calls[CallName]['request'] }
+  | { kind: 'call'; id: number; name: string; request: unknown }
   | { kind: 'abort'; id: number };
 
 export type FromWorker =

@@ -1,0 +1,264 @@
+#include "compress/job.h"
+
+#include <algorithm>
+#include <cmath>
+#include <optional>
+
+#include "compress/heal.h"
+#include "compress/items.h"
+#include "compress/texts.h"
+
+namespace nutshell::compress {
+
+CompressJob::CompressJob(SourceModel& source, const CompressOptions& options,
+                         std::span<const int32_t> calibration, std::span<const int32_t> evaluation,
+                         ThreadPool& pool, KeptBytes kept)
+    : source_(source),
+      options_(options),
+      calibration_(calibration),
+      evaluation_(evaluation),
+      pool_(pool),
+      kept_(std::move(kept)),
+      coding_{options.seed, {options.damp_inputs, options.damp_outputs}, 0, kept_} {}
+
+Result<CompressJob::Windows> CompressJob::windows_of(std::span<const int32_t> tokens, int64_t n,
+                                                     const char* what) const {
+  const auto length = static_cast<size_t>(std::min(options_.window_tokens, source_.hparams.n_ctx_train));
+  if (tokens.size() < length)
+    return Status(ErrorCode::invalid_argument, std::string("the ") + what + " text has " +
+                                                   std::to_string(tokens.size()) + " tokens, at least " +
+                                                   std::to_string(length) + " are needed");
+  return spread_windows(tokens, static_cast<int64_t>(length), n);
+}
+
+// Brings the windows of the gradients, which lie all over the text, to the front; answers how many.
+size_t CompressJob::take_evenly(Windows& texts) const {
+  const size_t n = std::min(texts.size(), static_cast<size_t>(options_.windows));
+  Windows taken, others;
+  for (size_t i = 0, next = 0; i < texts.size(); ++i) {
+    const bool take = next < n && i == next * texts.size() / n;
+    next += take;
+    (take ? taken : others).push_back(texts[i]);
+  }
+  texts = std::move(taken);
+  texts.insert(texts.end(), others.begin(), others.end());
+  return n;
+}
+
+Status CompressJob::check() {
+  if (options_.data_free && options_.heal_minutes > 0)
+    return {ErrorCode::invalid_argument, "healing needs calibration texts; without data there are none"};
+  if (options_.data_free && options_.max_kl > 0)
+    return {ErrorCode::invalid_argument,
+            "a KL divergence is asked for; without data the model is not run, so none can be measured"};
+  if (!options_.data_free) {
+    ASSIGN_OR_RETURN(texts_, windows_of(calibration_, kInputWindows * options_.windows, "calibration"));
+    const size_t n = take_evenly(texts_);
+    windows_.assign(texts_.begin(), texts_.begin() + static_cast<std::ptrdiff_t>(n));
+    if (options_.held_out > 0) {
+      ASSIGN_OR_RETURN(held_out_, windows_of(evaluation_, options_.held_out, "evaluation"));
+    }
+  }
+  if (options_.max_kl > 0 && held_out_.empty())
+    return {ErrorCode::invalid_argument, "a KL divergence is asked for, but no text to measure it on"};
+  const uint64_t needed = memory().total();
+  if (options_.memory_limit > 0 && needed > options_.memory_limit)
+    return {ErrorCode::out_of_memory, "compressing this model takes " + std::to_string(needed) +
+                                          " bytes of memory, " + std::to_string(options_.memory_limit) +
+                                          " may be used"};
+  return {};
+}
+
+MemoryPlan CompressJob::memory() const {
+  return plan_memory(source_.graph, options_, static_cast<int64_t>(texts_.size()));
+}
+
+Steps CompressJob::analyse() {
+  if (analysed_) co_return Status();
+  targets_ = choose_targets(source_.graph);
+  mark_ = 0;
+  RUN_STEPS(mark_source(source_, mark_));
+  mark_ = mark_analysis(mark_, options_, calibration_);
+  RUN_STEPS(recall_analysis());
+  if (!analysed_) RUN_STEPS(measure());
+  co_return Status();
+}
+
+// The moments of gradients are recalled when they are needed.
+Steps CompressJob::recall_analysis() {
+  std::vector<uint8_t> bytes(kept_ ? kept_(std::string(kAnalysisEntry)) : 0);
+  if (bytes.empty()) co_return Status();
+  co_yield recall_into(kAnalysisEntry, bytes);
+  analysed_ = thaw(bytes, mark_, source_.graph, targets_, analysis_);
+  co_return Status();
+}
+
+// The weights whose outputs' gradients have moments.
+std::vector<WeightId> CompressJob::gradient_moments() const {
+  std::vector<WeightId> ids;
+  for (const Op& op : source_.graph.ops)
+    if (const auto* linear = std::get_if<LinearOp>(&op);
+        linear != nullptr && linear->parts[0].out != source_.graph.logits && !options_.data_free)
+      for (const LinearOp::Part& part : linear->parts) ids.push_back(part.weight);
+  return ids;
+}
+
+Steps CompressJob::measure() {
+  analysis_ = {no_statistics(source_.graph), std::vector<std::vector<double>>(targets_.size())};
+  if (!options_.data_free) {
+    if (source_.weights.empty()) RUN_STEPS(read_weights(source_));
+    RUN_STEPS(gather_statistics(source_.graph, source_.weights, windows_, options_.seed, pool_,
+                                analysis_.statistics));
+  }
+  RUN_STEPS(measure_errors());
+  analysis_.statistics.inputs = {};
+  RUN_STEPS(keep_analysis());
+  has_moments_ = analysed_ = true;
+  co_return Status();
+}
+
+Steps CompressJob::measure_errors() {
+  const size_t n = targets_.size();
+  const auto at_once = options_.data_free ? size_t{1} : static_cast<size_t>(pool_.max_threads());
+  for (size_t first = 0; first < n; first += at_once) {
+    if (options_.data_free) {
+      Matrix values;
+      RUN_STEPS(read_weight(source_, targets_[first].weight, values));
+      analysis_.errors[first] = even_errors(targets_[first], values);
+    } else {
+      for_items(pool_, static_cast<int64_t>(std::min(at_once, n - first)), [&](int64_t i) {
+        const Target& t = targets_[first + static_cast<size_t>(i)];
+        analysis_.errors[first + static_cast<size_t>(i)] =
+            row_errors(t, source_.weights[static_cast<size_t>(t.weight)], analysis_.statistics,
+                       coding_.damping);
+      });
+    }
+    co_yield worked(Stage::weighing, static_cast<int64_t>(std::min(n, first + at_once)),
+                    static_cast<int64_t>(n));
+  }
+  co_return Status();
+}
+
+// The entry that says that all are there comes last.
+Steps CompressJob::keep_analysis() {
+  if (!kept_) co_return Status();
+  for (const WeightId id : gradient_moments()) {
+    const std::string name = moments_entry(source_.graph.weights[static_cast<size_t>(id)].name);
+    const std::vector<uint8_t> bytes = freeze(mark_, analysis_.statistics.outputs[static_cast<size_t>(id)]);
+    co_yield keep_bytes(name, bytes);
+  }
+  const std::vector<uint8_t> bytes = freeze(mark_, analysis_);
+  co_yield keep_bytes(kAnalysisEntry, bytes);
+  co_return Status();
+}
+
+Steps CompressJob::recall_moments(bool& there) {
+  std::vector<uint8_t> bytes;
+  there = false;
+  for (const WeightId id : gradient_moments()) {
+    const WeightSpec& w = source_.graph.weights[static_cast<size_t>(id)];
+    const std::string name = moments_entry(w.name);
+    bytes.resize(moments_bytes(w.n_rows));
+    if (kept_(name) != bytes.size()) co_return Status();
+    co_yield recall_into(name, bytes);
+    if (!thaw(bytes, mark_, w.n_rows, analysis_.statistics.outputs[static_cast<size_t>(id)]))
+      co_return Status();
+  }
+  there = true;
+  co_return Status();
+}
+
+// All that coding needs is in memory.
+Steps CompressJob::prepare() {
+  if (options_.data_free) co_return Status();
+  if (source_.weights.empty()) RUN_STEPS(read_weights(source_));
+  if (!has_moments_) RUN_STEPS(recall_moments(has_moments_));
+  if (!has_moments_) RUN_STEPS(measure());  // damaged
+  co_return Status();
+}
+
+// Codes the targets for a size, heals, and measures.
+Steps CompressJob::code(uint64_t bytes) {
+  report_ = {};
+  targets_ = choose_targets(source_.graph);
+  CO_RETURN_IF_ERROR(share(bytes, targets_, report_.predicted_kl));
+  report_sizes();
+  coding_.mark = mark_size(mark_, bytes);
+  if (options_.data_free) {
+    RUN_STEPS(code_without_data(source_, coding_, pool_, targets_));
+    co_return Status();
+  }
+  after_ = source_.weights;
+  RUN_STEPS(code_targets(source_, analysis_.statistics, coding_, texts_, pool_, targets_, after_));
+  if (const int64_t steps = heal_steps(source_, options_.heal_minutes); steps > 0)
+    RUN_STEPS(heal(source_, texts_, steps, pool_, targets_, after_));
+  if (held_out_.empty()) co_return Status();
+  std::vector<bool> coded(source_.graph.weights.size(), false);
+  for (const Target& t : targets_) coded[static_cast<size_t>(t.weight)] = true;
+  RUN_STEPS(compare(source_.graph, source_.weights, after_, coded, options_.seed, held_out_, pool_,
+                    report_.quality));
+  co_return Status();
+}
+
+Steps CompressJob::write() {
+  const std::map<std::string, const Matrix*> changed = changed_vectors();
+  const CodedFile file(source_, targets_, options_.seed, provenance(), changed);
+  RUN_STEPS(file.write());
+  after_ = {};
+  co_return Status();
+}
+
+Steps CompressJob::make(uint64_t bytes) {
+  RUN_STEPS(prepare());
+  RUN_STEPS(code(bytes));
+  RUN_STEPS(write());
+  co_return Status();
+}
+
+struct CompressJob::Try {
+  CompressReport report;
+  std::vector<Target> targets;
+  std::vector<Matrix> after;
+};
+
+// What is measured is a little more than what is predicted, by a share that changes slowly with the size:
+// each try corrects it. The smallest file that stays below the limit is the one.
+Steps CompressJob::make_below(double max_kl) {
+  constexpr int kTries = 5;
+  constexpr double kNearEnough = 0.93;
+  double share = 1.1;
+  int failed = 0;  // tries that came out above: the next ones aim lower
+  std::optional<Try> best;
+  RUN_STEPS(prepare());
+  for (int i = 0; i < kTries; ++i) {
+    const double aim = 0.98 * std::pow(0.93, failed) * max_kl;
+    RUN_STEPS(code(bytes_for(aim / share)));
+    const double kl = report_.quality.mean_kl;
+    share = kl / std::max(report_.predicted_kl, 1e-12);
+    const bool below = kl <= max_kl;
+    failed += !below;
+    if (below && (!best || report_.bytes < best->report.bytes)) best = Try{report_, targets_, after_};
+    const bool largest = std::all_of(targets_.begin(), targets_.end(), [](const Target& t) {
+      return t.mean_bits() == static_cast<double>(kMaxBits);
+    });
+    if (!below && largest)
+      co_return Status(ErrorCode::invalid_argument, "a KL divergence of " + std::to_string(max_kl) +
+                                                        " cannot be reached; the least for this model is " +
+                                                        std::to_string(kl) + ", with " +
+                                                        std::to_string(report_.bytes) + " bytes");
+    if (below && kl >= kNearEnough * max_kl) break;
+  }
+  if (!best)
+    co_return Status(ErrorCode::invalid_argument,
+                     "no size was found in " + std::to_string(kTries) +
+                         " tries whose KL divergence is below " + std::to_string(max_kl) +
+                         "; the nearest has " + std::to_string(report_.bytes) + " bytes and " +
+                         std::to_string(report_.quality.mean_kl));
+  report_ = best->report;
+  targets_ = std::move(best->targets);
+  after_ = std::move(best->after);
+  RUN_STEPS(write());
+  co_return Status();
+}
+
+}  // namespace nutshell::compress

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/rng.h"
+#include "compress/embedding.h"
 #include "compress/items.h"
 
 namespace nutshell::compress {
@@ -60,7 +61,9 @@ class Gatherer : public GradientObserver {
     }
   }
 
-  void on_embed(const EmbedOp&, std::span<const int32_t>, const Matrix& gradient) override {
+  // Tables of positions add to what the token's gives: the same gradient.
+  void on_embed(const EmbedOp& op, std::span<const int32_t>, const Matrix& gradient) override {
+    if (op.by != EmbedBy::token) return;
     grow(s_.embed_gradients, gradient.cols());
     add_gram(pool_, gradient, {}, s_.embed_gradients);
   }
@@ -124,7 +127,10 @@ void sample_gradient(Matrix& p, uint64_t seed, uint64_t first_index, Statistics&
 
 Statistics no_statistics(const Graph& graph) {
   Statistics s;
-  const auto n_vocab = static_cast<size_t>(graph.acts[static_cast<size_t>(graph.logits)].width);
+  size_t n_vocab = 0;
+  for (const Op& op : graph.ops)
+    if (const auto* embed = std::get_if<EmbedOp>(&op); embed != nullptr && embed->by == EmbedBy::token)
+      n_vocab = static_cast<size_t>(graph.weights[static_cast<size_t>(embed->table)].n_rows);
   s.inputs.resize(graph.weights.size());
   s.outputs.resize(graph.weights.size());
   s.token_weights.resize(graph.weights.size());
@@ -135,15 +141,20 @@ Statistics no_statistics(const Graph& graph) {
 }
 
 Steps gather_statistics(const Graph& graph, const std::vector<Matrix>& weights,
-                        std::vector<std::span<const int32_t>> windows, uint64_t seed, ThreadPool& pool,
-                        Statistics& s) {
+                        std::vector<std::span<const int32_t>> windows, Pooling pooling, uint64_t seed,
+                        ThreadPool& pool, Statistics& s) {
   s = no_statistics(graph);
   Gatherer gatherer(graph, s, pool);
   FloatRun run(graph, weights, pool);
   for (size_t i = 0; i < windows.size(); ++i) {
     run.forward(windows[i], true);
     Matrix gradient = std::move(run.logits());
-    sample_gradient(gradient, seed, static_cast<uint64_t>(s.n_tokens), s, gatherer.head_weight, pool);
+    if (pooling == Pooling::none) {
+      sample_gradient(gradient, seed, static_cast<uint64_t>(s.n_tokens), s, gatherer.head_weight, pool);
+    } else {
+      sample_vector_gradient(gradient, pooling, seed, i);
+      for (const int32_t token : windows[i]) s.token_shares[static_cast<size_t>(token)] += 1.0f;
+    }
     run.backward(std::move(gradient), gatherer);
     s.n_tokens += static_cast<int64_t>(windows[i].size());
     co_yield worked(Stage::measuring, static_cast<int64_t>(i) + 1, static_cast<int64_t>(windows.size()));

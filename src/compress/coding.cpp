@@ -21,7 +21,7 @@ class Coder {
   Steps code_without_data();
 
  private:
-  Steps code_tokens(Target& t, const Statistics& statistics, Matrix& weight);
+  Steps code_table(Target& t, const Statistics& statistics, Matrix& weight);
   Steps code_linear(const LinearOp& op, const Statistics& statistics, std::vector<Matrix>& weights);
   Steps code_run(const Target& t, Run& run, const MetricFactor& inputs, Matrix& rows);
   Steps restore(Target& t);
@@ -55,7 +55,7 @@ class Coder {
 Steps Coder::code(const Statistics& statistics, std::vector<std::span<const int32_t>> windows,
                   std::vector<Matrix>& weights) {
   for (Target& t : targets_)
-    if (t.tokens()) RUN_STEPS(code_tokens(t, statistics, weights[static_cast<size_t>(t.weight)]));
+    if (t.tokens() || t.positions) RUN_STEPS(code_table(t, statistics, weights[static_cast<size_t>(t.weight)]));
   for (const std::span<const int32_t> window : windows)
     runs_.emplace_back(source_.graph, weights, pool_).begin(window);
   for (size_t i = 0; i < source_.graph.ops.size(); ++i) {
@@ -136,7 +136,7 @@ Steps Coder::code_run(const Target& t, Run& run, const MetricFactor& inputs, Mat
   co_return Status();
 }
 
-Steps Coder::code_tokens(Target& t, const Statistics& statistics, Matrix& weight) {
+Steps Coder::code_table(Target& t, const Statistics& statistics, Matrix& weight) {
   RUN_STEPS(restore(t));
   if (!is_coded(t)) {
     const MetricFactor inputs =

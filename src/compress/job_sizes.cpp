@@ -115,6 +115,9 @@ Provenance CompressJob::provenance() const {
   const auto tokens = static_cast<uint32_t>(analysis_.statistics.n_tokens);
   const Comparison& q = report_.quality;
   if (held_out_.empty()) return {{}, {{"calibration.tokens", tokens}}};
+  if (source_.hparams.pooling != Pooling::none)
+    return {{{"quality.mean_cosine", static_cast<float>(q.mean_cosine)}},
+            {{"quality.texts", static_cast<uint32_t>(q.scored)}, {"calibration.tokens", tokens}}};
   return {{{"quality.mean_kl", static_cast<float>(q.mean_kl)},
            {"quality.top1_agreement", static_cast<float>(q.top1_agreement)},
            {"quality.perplexity_before", static_cast<float>(q.perplexity_before)},

@@ -39,7 +39,9 @@ std::vector<double> row_errors(const Target& t, const Matrix& w, const Statistic
   std::vector<double> errors(static_cast<size_t>(w.rows()));
   const MetricFactor b = factor_metric(input_metric(s, t), damping.inputs);
   const double columns = std::accumulate(b.d.begin(), b.d.end(), 0.0);
-  if (!t.tokens()) {
+  if (t.positions) {
+    std::fill(errors.begin(), errors.end(), 1.0 / static_cast<double>(errors.size()));
+  } else if (!t.tokens()) {
     const MetricFactor a = factor_metric(s.outputs[static_cast<size_t>(t.weight)], damping.outputs);
     for (size_t r = 0; r < errors.size(); ++r) errors[r] = static_cast<double>(a.d[r]);
   } else {
@@ -47,7 +49,8 @@ std::vector<double> row_errors(const Target& t, const Matrix& w, const Statistic
     const double unseen = kUnseen / static_cast<double>(errors.size());
     const double table = t.table ? s.embed_gradients.trace() : 0.0,
                  head = t.head ? s.head_inputs.trace() : 0.0;
-    const double total = std::accumulate(s.head_rows.begin(), s.head_rows.end(), 0.0);
+    const double all = std::accumulate(s.head_rows.begin(), s.head_rows.end(), 0.0),
+                 total = all > 0 ? all : 1.0;
     for (size_t r = 0; r < errors.size(); ++r)
       errors[r] = unseen + (1 - kUnseen) *
                                (static_cast<double>(s.token_shares[r]) * table +
@@ -86,16 +89,20 @@ double Target::mean_bits() const {
 }
 
 std::vector<Target> choose_targets(const Graph& graph) {
-  WeightId head = kNone;
-  for (const Op& op : graph.ops)
-    if (const auto* linear = std::get_if<LinearOp>(&op))
-      if (linear->parts[0].out == graph.logits) head = linear->parts[0].weight;
+  WeightId head = kNone, tokens = kNone;
+  for (const Op& op : graph.ops) {
+    const auto* linear = std::get_if<LinearOp>(&op);
+    if (linear != nullptr && linear->parts[0].out == graph.logits) head = linear->parts[0].weight;
+    const auto* embed = std::get_if<EmbedOp>(&op);
+    if (embed != nullptr && embed->by == EmbedBy::token) tokens = embed->table;
+  }
   std::vector<Target> targets;
   for (size_t i = 0; i < graph.weights.size(); ++i) {
     const WeightSpec& w = graph.weights[i];
     if ((w.use & kUseVector) != 0 || w.n_rows < 16 || w.n_cols % 32 != 0) continue;
-    Target t{static_cast<WeightId>(i),         w.name, w.n_rows, w.n_cols, (w.use & kUseTable) != 0,
-             static_cast<WeightId>(i) == head, {},     {}};
+    const auto id = static_cast<WeightId>(i);
+    Target t{id, w.name, w.n_rows, w.n_cols, id == tokens, id == head, false, {}, {}};
+    t.positions = !t.tokens() && (w.use & kUseTable) != 0;
     t.runs.push_back({0, w.n_rows, {kMinBits, 1.0f, {}}});
     targets.push_back(std::move(t));
   }
@@ -103,6 +110,7 @@ std::vector<Target> choose_targets(const Graph& graph) {
 }
 
 Matrix input_metric(const Statistics& s, const Target& t) {
+  if (t.positions) return s.embed_gradients;
   if (t.table && t.head) return s.head_inputs + s.embed_gradients;
   if (t.table) return s.embed_gradients;
   if (t.head) return s.head_inputs;

@@ -22,6 +22,7 @@ struct Target {
   std::string name;
   int64_t n_rows, n_cols;
   bool table = false, head = false;  // rows are tokens
+  bool positions = false;            // rows are looked up, but are no tokens
   std::vector<int32_t> order;        // stored row i is row order[i]; empty: i
   std::vector<Run> runs;
 

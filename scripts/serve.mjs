@@ -1,9 +1,10 @@
 // The static server behind scripts/start and the browser tests (Node, no dependency): web/dist with the headers that
 // threads and a strict page need, byte ranges, and models under /models/. Listens on 127.0.0.1 only.
 //
-//   node serve.mjs --root DIR [--port N] [--no-isolation] [--model-host ORIGIN]... [--models JSON]
+//   node serve.mjs --root DIR [--port N] [--no-isolation] [--model-host ORIGIN]... [--models FILE]
 //
-// JSON: [{name, path, bytes, memoryBytes, sha256, license, terms, default}], served as /models/<name> and listed in /models.json.
+// FILE: JSON, [{name, path, bytes, memoryBytes, sha256, license, terms, default}], served as /models/<name> and listed in
+// /models.json; read again whenever it changes.
 // Not a general web server: no directory listing, no compression, no caching beyond revalidation.
 import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
@@ -26,6 +27,7 @@ const kTypes = {
   '.png': 'image/png',
   '.ico': 'image/x-icon',
   '.txt': 'text/plain; charset=utf-8',
+  '.jsonl': 'text/plain; charset=utf-8',
 };
 
 /** The one policy of the page. `hosts`: further origins that models may be fetched from. */
@@ -118,12 +120,37 @@ function decodePath(url) {
   }
 }
 
-/** An http.Server, not yet listening. `models` as in the head of this file. */
+/** What is served of models: `list` for /models.json, `byName` for the files. */
+function shelfOf(models) {
+  return {
+    byName: new Map(models.map((model) => [model.name, model])),
+    list: JSON.stringify(models.map(({ path: _path, ...rest }) => ({ ...rest, url: `/models/${encodeURIComponent(rest.name)}` }))),
+  };
+}
+
+/** Gives the shelf of a list in a file, read again when the file was written anew; while it cannot be read, the last one counts. */
+function shelfOfFile(file) {
+  let [written, shelf] = [NaN, shelfOf([])];
+  return async () => {
+    const { mtimeMs } = await stat(file).catch(() => ({ mtimeMs: written }));
+    if (mtimeMs !== written) {
+      try {
+        shelf = shelfOf(JSON.parse(await readFile(file, 'utf8')));
+        written = mtimeMs;
+      } catch (error) {
+        console.error(`serve: ${file}: ${error.message}`);
+      }
+    }
+    return shelf;
+  };
+}
+
+/** An http.Server, not yet listening. `models`: the list itself or the file it lies in, as in the head of this file. */
 export async function createAppServer({ root, isolation = true, modelHosts = [], models = [] }) {
   root = await realpath(root);
   const policy = contentSecurityPolicy(modelHosts);
-  const byName = new Map(models.map((model) => [model.name, model]));
-  const list = models.map(({ path: _path, ...rest }) => ({ ...rest, url: `/models/${encodeURIComponent(rest.name)}` }));
+  const fixed = Array.isArray(models) && shelfOf(models);
+  const shelf = fixed ? () => fixed : shelfOfFile(models);
   const common = {
     'content-security-policy': policy,
     'x-content-type-options': 'nosniff',
@@ -139,9 +166,9 @@ export async function createAppServer({ root, isolation = true, modelHosts = [],
       }
       const pathname = decodePath(request.url);
       if (pathname === null || !pathname.startsWith('/')) return answer(response, 400, common, 'bad address\n');
-      if (pathname === '/models.json') return sendText(request, response, common, kTypes['.json'], JSON.stringify(list));
+      if (pathname === '/models.json') return sendText(request, response, common, kTypes['.json'], (await shelf()).list);
       if (pathname.startsWith('/models/')) {
-        const model = byName.get(pathname.slice('/models/'.length));
+        const model = (await shelf()).byName.get(pathname.slice('/models/'.length));
         return model ? await sendFile(request, response, common, model.path) : answer(response, 404, common, 'no such model\n');
       }
       const path = await resolveInside(root, pathname);
@@ -167,7 +194,7 @@ async function main() {
       port: { type: 'string', default: '8080' },
       'no-isolation': { type: 'boolean', default: false },
       'model-host': { type: 'string', multiple: true, default: [] },
-      models: { type: 'string', default: '[]' },
+      models: { type: 'string' },
     },
   });
   const port = Number(values.port);
@@ -175,7 +202,7 @@ async function main() {
     root: values.root,
     isolation: !values['no-isolation'],
     modelHosts: values['model-host'],
-    models: JSON.parse(values.models),
+    models: values.models,
   });
   server.on('error', (error) => {
     const reason = error.code === 'EADDRINUSE' ? `port ${port} is taken; choose another with --port N` : error.message;

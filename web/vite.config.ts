@@ -14,6 +14,8 @@ const kShellPlaceholder = /(["'`])__NUTSHELL_SHELL__\1/;
 const kModules = ['strict-mt', 'strict-st', 'relaxed-mt', 'relaxed-st', 'compress-strict-mt', 'compress-strict-st'];
 /** Texts the compressor calibrates on (scripts/calibration); may be missing. */
 const kCalibrationFolder = process.env['NUTSHELL_CALIBRATION_DIR'] ?? '';
+/** What only those need who make models smaller: not part of what the service worker fetches at its installation. */
+const kLater = /compress|smaller|^calibration\//;
 const kPublicFolder = here('./app/public');
 
 interface DistFile {
@@ -61,8 +63,9 @@ function publicFiles(): DistFile[] {
 
 /**
  * Copies the wasm flavours to dist/wasm/ and tells the service worker what to cache: in `sw.js` the literal
- * "__NUTSHELL_SHELL__" becomes {version, files}: every file of dist except sw.js and the type declarations, and a hash of
- * their contents (a new build is a new version, an unchanged one is not).
+ * "__NUTSHELL_SHELL__" becomes {version, files, later}: every file of dist except sw.js and the type declarations, `later` the
+ * ones that are cached when they are first used, and a hash of their contents (a new build is a new version, an unchanged
+ * one is not).
  */
 function shell(): Plugin {
   return {
@@ -83,7 +86,11 @@ function shell(): Plugin {
         const names = [...files.keys()].sort();
         const hash = createHash('sha256');
         for (const name of names) hash.update(name).update(files.get(name)!.source);
-        const list = JSON.stringify({ version: hash.digest('hex').slice(0, 16), files: names });
+        const list = JSON.stringify({
+          version: hash.digest('hex').slice(0, 16),
+          files: names.filter((name) => !kLater.test(name)),
+          later: names.filter((name) => kLater.test(name)),
+        });
         const worker = bundle['sw.js'];
         if (worker?.type !== 'chunk' || !kShellPlaceholder.test(worker.code)) {
           this.error('sw.js does not contain "__NUTSHELL_SHELL__"');

@@ -21,9 +21,11 @@
 #include "kernels/rows.h"
 #include "kernels/tune.h"
 #include "quant/trellis.h"
+#include "support/kernel_memory.h"
 #include "unit/kernels/random_weights.h"
 
 using namespace nutshell;
+using test::all_dots;
 
 namespace {
 
@@ -61,20 +63,6 @@ const char* name_of_dot(Dot dot) {
   return dot == Dot::strict ? "strict" : dot == Dot::pairs ? "pairs" : "quads";
 }
 
-std::vector<Dot> all_dots() {
-#if NUTSHELL_RELAXED
-  return {Dot::strict, Dot::pairs, Dot::quads};
-#else
-  return {Dot::strict};
-#endif
-}
-
-struct AlignedBytes {
-  explicit AlignedBytes(size_t n) : storage(n + 64) {}
-  uint8_t* data() { return storage.data() + (64 - reinterpret_cast<uintptr_t>(storage.data()) % 64) % 64; }
-  std::vector<uint8_t> storage;
-};
-
 constexpr DType kFormats[] = {DType::q4_0, DType::q4_1, DType::q5_0, DType::q8_0,
                               DType::q4_k, DType::q5_k, DType::q6_k, DType::nt2, DType::nt3, DType::nt4};
 
@@ -95,7 +83,7 @@ std::vector<float> random_values(int64_t n) {
 }
 
 void roofline(ThreadPool& pool) {
-  AlignedBytes bytes(96 << 20);
+  test::Guarded bytes(96 << 20);
   std::memset(bytes.data(), 1, 96 << 20);
   std::atomic<int32_t> sink{0};
   const Times t = time_of([&] {
@@ -116,10 +104,10 @@ void roofline(ThreadPool& pool) {
 
 struct Matrix {
   PackedMatrix m;
-  AlignedBytes memory;
+  test::Guarded memory;
 };
 Matrix pack(DType dtype, int64_t n_rows, int64_t n_cols) {
-  Matrix x{{}, AlignedBytes(static_cast<size_t>(*packed_bytes(dtype, n_rows, n_cols)))};
+  Matrix x{{}, test::Guarded(static_cast<size_t>(*packed_bytes(dtype, n_rows, n_cols)))};
   const auto rows = tiled_rows(dtype, n_rows, n_cols);
   const auto one = static_cast<int64_t>(*packed_bytes(dtype, 1, n_cols));
   for (int64_t r = 0; r < n_rows; r += 16)
@@ -132,7 +120,7 @@ Matrix pack(DType dtype, int64_t n_rows, int64_t n_cols) {
 
 void matvecs(int64_t n_rows, int64_t n_cols, bool cold) {
   const auto x = random_values(n_cols);
-  AlignedBytes row(ActRow::bytes_needed(n_cols));
+  test::Guarded row(ActRow::bytes_needed(n_cols));
   const ActRow q = ActRow::at(row.data(), n_cols);
   quantize_row(x.data(), n_cols, 15, q);
   std::vector<float> y(static_cast<size_t>(n_rows));
@@ -165,7 +153,7 @@ void matvecs(int64_t n_rows, int64_t n_cols, bool cold) {
 void fews(int64_t n_rows, int64_t n_cols) {
   const auto x = random_values(n_cols * kFewTokens);
   const size_t one = (ActRow::bytes_needed(n_cols) + 63) / 64 * 64;
-  AlignedBytes memory(one * kFewTokens);
+  test::Guarded memory(one * kFewTokens);
   ActRow q[kFewTokens];
   for (int64_t t = 0; t < kFewTokens; ++t) {
     q[t] = ActRow::at(memory.data() + static_cast<size_t>(t) * one, n_cols);
@@ -193,12 +181,12 @@ void fews(int64_t n_rows, int64_t n_cols) {
 
 void matmuls(int64_t n_rows, int64_t n_cols, int64_t n_tokens) {
   const auto x = random_values(n_cols * n_tokens);
-  AlignedBytes row(ActRow::bytes_needed(n_cols)), tile_memory(ActTiles::bytes_needed(n_cols, n_tokens));
+  test::Guarded row(ActRow::bytes_needed(n_cols)), tile_memory(ActTiles::bytes_needed(n_cols, n_tokens));
   const ActTiles tiles = ActTiles::at(tile_memory.data(), n_cols, n_tokens);
   std::vector<float> y(static_cast<size_t>(n_rows * n_tokens));
   for (DType dtype : kFormats) {
     if (n_cols % info_of(dtype).block_length != 0) continue;
-    AlignedBytes scratch(matmul_scratch_bytes(dtype, n_cols));
+    test::Guarded scratch(matmul_scratch_bytes(dtype, n_cols));
     Matrix w = pack(dtype, n_rows, n_cols);
     w.m.data = w.memory.data();
     for (Dot dot : all_dots()) {
@@ -222,7 +210,7 @@ void matmuls(int64_t n_rows, int64_t n_cols, int64_t n_tokens) {
 void small_ops() {
   const auto x = random_values(1536), w = random_values(1536);
   std::vector<float> y(1536);
-  AlignedBytes row(ActRow::bytes_needed(1536));
+  test::Guarded row(ActRow::bytes_needed(1536));
   const ActRow q = ActRow::at(row.data(), 1536);
   const auto report = [](const char* op, Times t) {
     std::printf("{\"op\":\"%s\",\"flavour\":\"%s\",\"us\":%.3f,\"median\":%.3f}\n", op, flavour(),

@@ -210,7 +210,7 @@ bool ThreadPool::barriers_are_quick() {
       for (int i = 0; i < kBarriers; ++i) w.barrier();
     });
     if (Clock::now() - start < kQuick) return true;
-    pause_ms(8);  // lets others have the core
+    if (burst >= 3) pause_ms(8);  // lets others have the core; before that threads were waking up
   }
   return false;
 }

@@ -1,5 +1,6 @@
-// The border between wasm and JavaScript, for the compressor, which is a module of its own. L6, thin, no logic.
-// JavaScript drives: every step says which bytes it wants where, or which bytes are to be kept or written.
+// The border between wasm and JavaScript, for the compressor, which is a module of its own. L6, thin, no
+// logic. JavaScript drives: every step says which bytes it wants where, or which bytes are to be kept or
+// written.
 #include <emscripten/bind.h>
 #include <emscripten/heap.h>
 

@@ -1,4 +1,5 @@
-// How every bound function answers: one JSON text, {"ok":true, ...} or {"error":{"code","message","advice"}}. L6.
+// How every bound function answers: one JSON text, {"ok":true, ...} or {"error":{"code","message","advice"}}.
+// L6.
 #pragma once
 
 #include <nlohmann/json.hpp>

@@ -143,7 +143,8 @@ bool thaw(std::span<const uint8_t> bytes, uint64_t mark, const Graph& graph,
   for (const Target& t : targets) {
     r.values(read.errors.emplace_back(), static_cast<uint64_t>(t.n_rows));
     // Without calibration there are none; with it, none may lack.
-    if (s.n_tokens > 0 && ((t.head && s.head_inputs.size() == 0) || (t.table && s.embed_gradients.size() == 0)))
+    if (s.n_tokens > 0 &&
+        ((t.head && s.head_inputs.size() == 0) || (t.table && s.embed_gradients.size() == 0)))
       r.ok = false;
   }
   if (!r.ended()) return false;

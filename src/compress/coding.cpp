@@ -1,7 +1,6 @@
 #include "compress/coding.h"
 
 #include <algorithm>
-#include <numeric>
 
 #include "compress/items.h"
 
@@ -72,8 +71,7 @@ Steps Coder::code_without_data() {
   for (Target& t : targets_) {
     RUN_STEPS(restore(t));
     if (is_coded(t)) continue;
-    const MetricFactor identity{Matrix::Identity(t.n_cols, t.n_cols),
-                                std::vector<float>(static_cast<size_t>(t.n_cols), 1.0f)};
+    const MetricFactor identity{{}, std::vector<float>(static_cast<size_t>(t.n_cols), 1.0f)};
     for (Run& run : t.runs) {
       std::vector<int32_t> rows(static_cast<size_t>(run.n_rows));
       for (size_t i = 0; i < rows.size(); ++i)
@@ -179,8 +177,8 @@ Steps Coder::code_linear(const LinearOp& op, const Statistics& statistics, std::
   }
   const std::vector<size_t> parts = parts_to_code(op);
   if (parts.empty()) co_return Status();
-  const MetricFactor inputs = factor_inputs(pool_, input_moments(op, statistics), options_.seed,
-                                            options_.damping.inputs);
+  const MetricFactor inputs =
+      factor_inputs(pool_, input_moments(op, statistics), options_.seed, options_.damping.inputs);
   for (const size_t p : parts) to_code_space(pool_, options_.seed, weight(p));
   for_items(pool_, static_cast<int64_t>(parts.size()), [&](int64_t i) {
     const size_t p = parts[static_cast<size_t>(i)];

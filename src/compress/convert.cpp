@@ -104,8 +104,7 @@ class Conversion {
 
 Status Conversion::check() const {
   RETURN_IF_ERROR(header_.problem);
-  if (header_.metadata.has("nutshell.version"))
-    return {ErrorCode::invalid_argument, "the file is compressed already; convert its original"};
+  if (header_.metadata.has("nutshell.version")) return {ErrorCode::already_compressed, {}};
   for (const TensorEntry& t : header_.tensors.entries()) RETURN_IF_ERROR(t.check_supported());
   if (!has_encoder(options_.to))
     return {ErrorCode::invalid_argument,

@@ -35,7 +35,7 @@ struct ConvertReport {
 // for Q4_K and Q8_0 for Q6_K, rows that are no whole blocks of 32 F16, as in llama.cpp. Tensors in the wanted
 // format already keep their bytes; others are decoded, which loses twice what is coded twice. A folder's
 // query and key rows get the order GGUF has them in. Memory: the largest tensor as f32 at most, 64 MB else.
-// Errors: invalid_argument (no encoder for the format; a compressed file), unsupported_*, corrupt_file
+// Errors: invalid_argument (no encoder for the format), already_compressed, unsupported_*, corrupt_file
 // (values that are not finite), those of read and write.
 Result<ConvertReport> convert(ModelHeader header, const ReadBytes& read, const ConvertOptions& options,
                               ThreadPool& pool, const WriteBytes& write, const Progress& progress);

@@ -7,6 +7,7 @@
 #include "compress/heal.h"
 #include "compress/items.h"
 #include "compress/texts.h"
+#include "engine/memory_plan.h"
 
 namespace nutshell::compress {
 
@@ -94,9 +95,8 @@ Status CompressJob::check() {
     return {ErrorCode::invalid_argument, "a KL divergence is asked for, but no text to measure it on"};
   const uint64_t needed = memory().total();
   if (options_.memory_limit > 0 && needed > options_.memory_limit)
-    return {ErrorCode::out_of_memory, "compressing this model takes " + std::to_string(needed) +
-                                          " bytes of memory, " + std::to_string(options_.memory_limit) +
-                                          " may be used"};
+    return {ErrorCode::out_of_memory, "compressing this model takes " + format_bytes(needed) +
+                                          " of memory; available: " + format_bytes(options_.memory_limit)};
   return {};
 }
 
@@ -159,9 +159,8 @@ Steps CompressJob::measure_errors() {
     } else {
       for_items(pool_, static_cast<int64_t>(std::min(at_once, n - first)), [&](int64_t i) {
         const Target& t = targets_[first + static_cast<size_t>(i)];
-        analysis_.errors[first + static_cast<size_t>(i)] =
-            row_errors(t, source_.weights[static_cast<size_t>(t.weight)], analysis_.statistics,
-                       coding_.damping);
+        analysis_.errors[first + static_cast<size_t>(i)] = row_errors(
+            t, source_.weights[static_cast<size_t>(t.weight)], analysis_.statistics, coding_.damping);
       });
     }
     co_yield worked(Stage::weighing, static_cast<int64_t>(std::min(n, first + at_once)),
@@ -280,11 +279,11 @@ Steps CompressJob::make_below(double max_kl) {
     if (below && kl >= kNearEnough * max_kl) break;
   }
   if (!best)
-    co_return Status(ErrorCode::invalid_argument,
-                     "no size was found in " + std::to_string(kTries) +
-                         " tries whose KL divergence is below " + std::to_string(max_kl) +
-                         "; the nearest has " + std::to_string(report_.bytes) + " bytes and " +
-                         std::to_string(report_.quality.mean_kl));
+    co_return Status(ErrorCode::invalid_argument, "no size was found in " + std::to_string(kTries) +
+                                                      " tries whose KL divergence is below " +
+                                                      std::to_string(max_kl) + "; the nearest has " +
+                                                      std::to_string(report_.bytes) + " bytes and " +
+                                                      std::to_string(report_.quality.mean_kl));
   report_ = best->report;
   targets_ = std::move(best->targets);
   after_ = std::move(best->after);

@@ -60,9 +60,9 @@ uint64_t CompressJob::bytes_at(double bits) const {
 
 Status CompressJob::check_size(uint64_t bytes) const {
   if (const uint64_t smallest = smallest_bytes(); bytes < smallest)
-    return {ErrorCode::invalid_argument,
-            "a size of " + std::to_string(bytes) +
-                " bytes cannot be reached; the smallest for this model is " + std::to_string(smallest)};
+    return {ErrorCode::invalid_argument, "a size of " + std::to_string(bytes) +
+                                             " bytes cannot be reached; the smallest for this model is " +
+                                             std::to_string(smallest)};
   return {};
 }
 

@@ -7,6 +7,9 @@ namespace nutshell::compress {
 
 inline constexpr int64_t kInputWindows = 3;
 
+// Changes whenever equal models, texts and options give another file than before.
+inline constexpr const char* kRecipeVersion = "2";
+
 struct CompressOptions {
   uint64_t size_bytes = 0;      // of the whole file; 0: from bits
   double bits = 0;              // per weight, of the whole file

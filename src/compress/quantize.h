@@ -18,7 +18,7 @@ namespace nutshell::compress {
 
 // M and D of a symmetric positive matrix H = M diag(D) M^T, M unit upper triangular.
 struct MetricFactor {
-  Matrix m;
+  Matrix m;  // no values: the identity, which costs nothing
   std::vector<float> d;
 };
 // damp: times the mean of the diagonal, added to it. A matrix of zeros becomes the identity.

@@ -135,7 +135,8 @@ Status CompressSession::read_texts(const json& request) {
   }));
   const bool split = evaluation_.empty();
   return each("calibration", [&](const std::vector<int32_t>& ids) {
-    const auto cut = ids.begin() + static_cast<std::ptrdiff_t>(split ? ids.size() - ids.size() / 8 : ids.size());
+    const auto cut =
+        ids.begin() + static_cast<std::ptrdiff_t>(split ? ids.size() - ids.size() / 8 : ids.size());
     calibration_.insert(calibration_.end(), ids.begin(), cut);
     evaluation_.insert(evaluation_.end(), cut, ids.end());
   });

@@ -1,8 +1,8 @@
 // A compression as the outside sees it: one model, JSON in and out. L5. bind/ hands these calls to JavaScript
 // unchanged; tests call them natively. Not thread-safe: one caller.
 //
-// Order: open(), steps to the end, plan(), then analyse(), sizes() and make() as often as wanted, the steps of
-// each to the end. Steps that are not asked for any more wait: the same call goes on with them.
+// Order: open(), steps to the end, plan(), then analyse(), sizes() and make() as often as wanted, the steps
+// of each to the end. Steps that are not asked for any more wait: the same call goes on with them.
 #pragma once
 
 #include <chrono>
@@ -30,8 +30,8 @@ class CompressSession {
   // After these steps: {calibrated, name, architecture, parameters, bytes}. calibrated: whether plan() wants
   // texts.
   Reply describe() const;
-  // {calibration? [{name, text}], evaluation?, windows?, heldOut?, seed?, memoryLimit?, kept? [{name, bytes}]} ->
-  // {calibrated, smallestBytes, largestBytes, memoryBytes, storageBytes, windowTokens}. Texts:
+  // {calibration? [{name, text}], evaluation?, windows?, heldOut?, seed?, memoryLimit?, kept? [{name,
+  // bytes}]} -> {calibrated, smallestBytes, largestBytes, memoryBytes, storageBytes, windowTokens}. Texts:
   // encode_calibration();
   // without evaluation the last eighth of each calibration text is kept for it. windows, heldOut: of 512
   // tokens; they are of fewer tokens (and so many more) where memory asks for it, and where it does not do

@@ -53,8 +53,7 @@ Steps read_rows(const TensorEntry& tensor, int64_t first, int64_t n, std::span<f
 Status describe(SourceModel& model) {
   const GgufFile& file = model.header.metadata;
   RETURN_IF_ERROR(model.header.problem);
-  if (file.has("nutshell.version"))
-    return Status(ErrorCode::invalid_argument, "the file is compressed already; compress its original");
+  if (file.has("nutshell.version")) return {ErrorCode::already_compressed, {}};
   for (const TensorEntry& t : model.header.tensors.entries()) RETURN_IF_ERROR(t.check_supported());
   ASSIGN_OR_RETURN(model.architecture, file.get_string("general.architecture"));
   ASSIGN_OR_RETURN(const ArchDef* arch, find_architecture(model.architecture));
@@ -97,8 +96,8 @@ Steps read_weight(const SourceModel& model, WeightId id, Matrix& weight) {
   const TensorEntry& tensor = *model.header.tensors.find(spec.name);
   weight.resize(spec.n_rows, spec.n_cols);
   if (spec.n_cols == tensor.n_cols) {
-    RUN_STEPS(read_rows(tensor, spec.first, spec.n_rows,
-                        {weight.data(), static_cast<size_t>(weight.size())}));
+    RUN_STEPS(
+        read_rows(tensor, spec.first, spec.n_rows, {weight.data(), static_cast<size_t>(weight.size())}));
   } else {  // part of a vector
     std::vector<float> values(static_cast<size_t>(tensor.n_cols));
     RUN_STEPS(read_rows(tensor, 0, 1, values));

@@ -25,8 +25,8 @@ struct SourceModel {
   SpecialTokens special;
 };
 
-// Fills all of the model but its weights. Errors: as the loader's; invalid_argument for a file that is
-// compressed already; unsupported_architecture.
+// Fills all of the model but its weights. Errors: as the loader's; already_compressed;
+// unsupported_architecture.
 Steps open_source(ModelHeader header, SourceModel& model);
 // Fills its weights: 4 bytes for each. Errors: corrupt_file naming a tensor with values that are not finite.
 Steps read_weights(SourceModel& model);

@@ -94,13 +94,13 @@ class [[nodiscard]] Steps {
 };
 
 // Inside of a coroutine: all steps of another one as its own; its error ends this one.
-#define RUN_STEPS(expr)                                                    \
-  for (::nutshell::compress::Steps steps_ = (expr);;) {                    \
-    if (!steps_.next()) {                                                  \
+#define RUN_STEPS(expr)                                                                \
+  for (::nutshell::compress::Steps steps_ = (expr);;) {                                \
+    if (!steps_.next()) {                                                              \
       if (::nutshell::Status ended_ = steps_.status(); !ended_.ok()) co_return ended_; \
-      break;                                                               \
-    }                                                                      \
-    co_yield steps_.step();                                                \
+      break;                                                                           \
+    }                                                                                  \
+    co_yield steps_.step();                                                            \
   }
 // As RETURN_IF_ERROR.
 #define CO_RETURN_IF_ERROR(expr) \

@@ -38,6 +38,7 @@ void TrellisEncoder::encode_block(const float* row, int64_t begin, int64_t end, 
   constexpr int kIn = 1 << K, kGroups = 16 / kIn;
   using L = Lanes<kIn == 16 ? 8 : kIn>;
   constexpr int kLane = kIn == 16 ? 8 : kIn, kParts = kIn / kLane;
+  const bool feeds = feedback_.size() > 0;
   const float step = tables_.step;
   const TrellisCode& code = tables_.code;
   float a[16], cost[16], next[16];
@@ -48,15 +49,19 @@ void TrellisEncoder::encode_block(const float* row, int64_t begin, int64_t end, 
       second[g][u / kLane][u % kLane] = static_cast<float>(code.t2[u * kGroups + g]) * step;
   for (int s = 0; s < 16; ++s) {
     cost[s] = s == state ? 0.0f : 1e30f;
-    std::memcpy(&survivors_[static_cast<size_t>(s * kWidth)], &targets_[static_cast<size_t>(begin)],
-                static_cast<size_t>(last - begin) * sizeof(float));
+    if (feeds)
+      std::memcpy(&survivors_[static_cast<size_t>(s * kWidth)], &targets_[static_cast<size_t>(begin)],
+                  static_cast<size_t>(last - begin) * sizeof(float));
   }
   for (int64_t j = begin; j < last; ++j) {
     const int64_t at = j - begin;
     std::array<uint8_t, 16>& from = from_[static_cast<size_t>(at)];
     const float d = weight_[static_cast<size_t>(j)];
     float residual[16], value[16];
-    for (int s = 0; s < 16; ++s) residual[s] = survivors_[static_cast<size_t>(s * kWidth + at)] - a[s];
+    for (int s = 0; s < 16; ++s)
+      residual[s] =
+          (feeds ? survivors_[static_cast<size_t>(s * kWidth + at)] : targets_[static_cast<size_t>(j)]) -
+          a[s];
     for (int g = 0; g < kGroups; ++g)
       for (int part = 0; part < kParts; ++part) {
         const int s0 = kIn == 16 ? 0 : g * kIn;
@@ -76,6 +81,8 @@ void TrellisEncoder::encode_block(const float* row, int64_t begin, int64_t end, 
           value[t] = a[s] + second[g][part][u];
         }
       }
+    std::memcpy(cost, next, sizeof cost);
+    if (!feeds) continue;
     const float* m = feedback_.data() + j * feedback_.cols() + begin;
     const float original = row[j];
     for (int t = 0; t < 16; ++t) {
@@ -92,7 +99,6 @@ void TrellisEncoder::encode_block(const float* row, int64_t begin, int64_t end, 
       }
     }
     std::swap(survivors_, other_);
-    std::memcpy(cost, next, sizeof cost);
   }
   int t = 0;
   for (int s = 1; s < 16; ++s)
@@ -127,7 +133,7 @@ void TrellisEncoder::encode(std::span<const float> row, std::span<uint8_t> codes
       default:
         encode_block<4>(row.data(), begin, end, last, state, codes.data(), values.data());
     }
-    for (int64_t j = begin; j < end; ++j) {
+    for (int64_t j = feedback_.size() > 0 ? begin : end; j < end; ++j) {
       const float e = row[static_cast<size_t>(j)] - values[static_cast<size_t>(j)];
       const float* m = feedback_.data() + j * feedback_.cols();
       for (int64_t k = end; k < n; ++k) targets_[static_cast<size_t>(k)] += e * m[k];

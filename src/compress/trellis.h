@@ -18,7 +18,7 @@ namespace nutshell::compress {
 class TrellisEncoder {
  public:
   // feedback: unit upper triangular M, weight: D of the metric H = M D M^T, both in stream order (all of
-  // stream 0, then 1, ...). n: a multiple of 32. Both must outlive the encoder.
+  // stream 0, then 1, ...). No values of M: the identity. n: a multiple of 32. Both must outlive the encoder.
   TrellisEncoder(int bits, const Matrix& feedback, std::span<const float> weight);
 
   // row: values / scale in stream order. codes: K bits per value; values: T1 + T2 - zero times step (those of

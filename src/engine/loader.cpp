@@ -209,8 +209,7 @@ Status Loader::start_weights() {
   for (const WeightSpec& weight : graph.weights)  // transposing takes a tensor whole, twice
     if (const TensorEntry& t = *header_.tensors.find(weight.name); t.transform == TensorTransform::transposed)
       staging = std::max(staging, 2 * t.bytes);
-  RETURN_IF_ERROR(check_memory(*model_->backend, graph, extents, staging, available));
-  ASSIGN_OR_RETURN(model_->needs, model_->backend->plan(graph, extents));
+  ASSIGN_OR_RETURN(model_->needs, check_memory(*model_->backend, graph, extents, staging, available));
 
   for (size_t i = 0; i < graph.weights.size(); ++i) {
     const WeightSpec& w = graph.weights[i];

@@ -44,11 +44,11 @@ std::string format_bytes(uint64_t bytes) {
   return text;
 }
 
-Status check_memory(const Backend& backend, const Graph& graph, const Extents& extents, uint64_t extra_bytes,
-                    uint64_t available_bytes) {
+Result<MemoryNeeds> check_memory(const Backend& backend, const Graph& graph, const Extents& extents,
+                                 uint64_t extra_bytes, uint64_t available_bytes) {
   ASSIGN_OR_RETURN(const MemoryNeeds needs, backend.plan(graph, extents));
   const uint64_t total = needs.total() + extra_bytes;
-  if (available_bytes == 0 || total <= available_bytes) return {};
+  if (available_bytes == 0 || total <= available_bytes) return needs;
   std::string message = "the model needs " + format_bytes(total) + " (weights " +
                         format_bytes(needs.weights_bytes) + ", " + std::to_string(extents.n_ctx) +
                         " tokens of context " + format_bytes(needs.kv_bytes) + ", work space " +

@@ -145,7 +145,7 @@ NUTSHELL_NOINLINE void unpack_trellis(const PackedMatrix& w, const uint8_t* p, i
   }
   const uint8_t* slice = p + kTrellisHeadBytes + 16 * kPanelGroups * half;
   for (int g = 0; g < kPanelGroups; ++g)
-    s[g].start(*w.code, slice + 64 * (P::kTrellisBits * (w.n_cols / kSlice) - 1) + 16 * g);
+    s[g].start(first_plane(*w.code, slice + 64 * (P::kTrellisBits * (w.n_cols / kSlice) - 1) + 16 * g));
   uint8_t* codes = panel.codes;
   for (int64_t b = 0; b < w.n_cols / kSlice; ++b, slice += 64 * P::kTrellisBits) {
     for_steps([&]<int t>(std::integral_constant<int, t>) {

@@ -236,7 +236,7 @@ NUTSHELL_NOINLINE void few_trellis_group(const uint8_t* p, int64_t n_slices, con
   const TableVectors tables(code);
   const V ones = opaque(wasm_i16x8_splat(1));
   TrellisState s;
-  s.start(code, p + 64 * (K * n_slices - 1));
+  s.start(first_plane(code, p + 64 * (K * n_slices - 1)));
   V total[kFewTokens];
   for (V& v : total) v = splat_f32(0);
   for (int64_t b = 0; b < n_slices; ++b, p += 64 * K) {

@@ -24,15 +24,21 @@ struct TableVectors {
   explicit TableVectors(const TrellisCode& code) : t1(load(code.t1)), t2(load(code.t2)) {}
 };
 
-// What a group of four rows carries from one slice to the next.
+// The plane before the first slice of a group. last: the group's part of the row's last plane: stream i goes on
+// from the end of stream i - 1.
+NUTSHELL_INLINE V first_plane(const TrellisCode& code, const uint8_t* last) {
+  const V ends = wasm_v128_and(load(last), wasm_i8x16_splat(static_cast<int8_t>(0xf0)));
+  return wasm_v128_or(wasm_i32x4_shl(ends, 8), wasm_i32x4_splat(code.start << 4));
+}
+
+// What a group of four rows carries from one step to the next.
 struct TrellisState {
   V window;  // M_{t-1}
-  V byte;    // the last plane: its upper bits belong to windows of the next slice
-  // last: the group's part of the row's last plane. Stream i goes on from the end of stream i - 1.
-  NUTSHELL_INLINE void start(const TrellisCode& code, const uint8_t* last) {
-    const V ends = wasm_v128_and(load(last), wasm_i8x16_splat(static_cast<int8_t>(0xf0)));
-    byte = wasm_v128_or(wasm_i32x4_shl(ends, 8), wasm_i32x4_splat(code.start << 4));
-    window = wasm_v128_and(wasm_u16x8_shr(byte, 4), wasm_i8x16_splat(15));
+  V byte;    // the last plane of the slice before: its upper bits belong to windows of this one
+  // before: the plane before the next slice. Its last four bits are a window.
+  NUTSHELL_INLINE void start(V before) {
+    byte = before;
+    window = wasm_v128_and(wasm_u16x8_shr(before, 4), wasm_i8x16_splat(15));
   }
 };
 
@@ -61,14 +67,14 @@ NUTSHELL_INLINE V trellis_window(const uint8_t* p, V before) {
   }
 }
 
-// The sums of table entries at step t; moves the state's window on.
-template <int K, int t>
+// The sums of table entries at step t; moves the state's window on. kSame: T1[m] = m, which saves a look-up.
+template <int K, int t, bool kSame = false>
 NUTSHELL_INLINE V trellis_step(const uint8_t* p, const TableVectors& tables, TrellisState& s) {
   const V window = trellis_window<K, t>(p, s.byte);
-  const V sum = wasm_i8x16_add(lookup16(tables.t1, s.window), lookup16(tables.t2, window));
+  const V first = kSame ? s.window : lookup16(tables.t1, s.window);
   s.window = window;
   if constexpr (t == 7) s.byte = load(p + 64 * (K - 1));
-  return sum;
+  return wasm_i8x16_add(first, lookup16(tables.t2, window));
 }
 
 // Calls fn(std::integral_constant<int, t>{}) for the steps of a slice.

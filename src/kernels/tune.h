@@ -9,8 +9,5 @@ namespace nutshell {
 // All forms give the same bits up to the fused multiply-add of the relaxed ones; a form that does not is not
 // chosen.
 Dot best_dot();
-// Runs each form for a moment, so that a browser's optimising compiler has been there when best_dot()
-// measures.
-void warm_up_dots();
 
 }  // namespace nutshell

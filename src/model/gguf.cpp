@@ -42,7 +42,28 @@ std::optional<Format> format_of(uint32_t id) {
 
 std::string num(uint64_t n) { return std::to_string(n); }
 
-// Bytes of one element; 0 for strings and arrays.
+// What a file that is not GGUF most likely is.
+std::string describe_other_file(std::span<const uint8_t> bytes) {
+  std::string_view text(reinterpret_cast<const char*>(bytes.data()), std::min<size_t>(bytes.size(), 256));
+  if (text.starts_with("\xEF\xBB\xBF")) text.remove_prefix(3);
+  while (!text.empty() && (text[0] == ' ' || text[0] == '\n' || text[0] == '\r' || text[0] == '\t'))
+    text.remove_prefix(1);
+  if (text.starts_with("<!") || text.starts_with("<h") || text.starts_with("<H") || text.starts_with("<?xml"))
+    return "this is a web page, not a model: the address answers with HTML";
+  if (text.starts_with("version https://git-lfs"))
+    return "this is a Git LFS pointer, not the model it points to";
+  if (text.starts_with("PK\x03\x04"))
+    return "this is a ZIP archive (or a PyTorch checkpoint), not a GGUF model";
+  if (text.starts_with("FUGG"))
+    return "the first four bytes are GGUF backwards: the file's byte order is broken";
+  if (bytes.size() > 9 && bytes[8] == '{' && bytes[6] == 0 && bytes[7] == 0)
+    return "this looks like a safetensors file, not a GGUF model";
+  if (text.starts_with("{")) return "this is JSON text, not a model";
+  return "the file begins with " + quoted(text.substr(0, 4)) + " instead of 'GGUF'";
+}
+
+}  // namespace
+
 uint64_t scalar_bytes(GgufType type) {
   switch (type) {
     case GgufType::u8:
@@ -66,28 +87,6 @@ uint64_t scalar_bytes(GgufType type) {
   }
   return 0;
 }
-
-// What a file that is not GGUF most likely is.
-std::string describe_other_file(std::span<const uint8_t> bytes) {
-  std::string_view text(reinterpret_cast<const char*>(bytes.data()), std::min<size_t>(bytes.size(), 256));
-  if (text.starts_with("\xEF\xBB\xBF")) text.remove_prefix(3);
-  while (!text.empty() && (text[0] == ' ' || text[0] == '\n' || text[0] == '\r' || text[0] == '\t'))
-    text.remove_prefix(1);
-  if (text.starts_with("<!") || text.starts_with("<h") || text.starts_with("<H") || text.starts_with("<?xml"))
-    return "this is a web page, not a model: the address answers with HTML";
-  if (text.starts_with("version https://git-lfs"))
-    return "this is a Git LFS pointer, not the model it points to";
-  if (text.starts_with("PK\x03\x04"))
-    return "this is a ZIP archive (or a PyTorch checkpoint), not a GGUF model";
-  if (text.starts_with("FUGG"))
-    return "the first four bytes are GGUF backwards: the file's byte order is broken";
-  if (bytes.size() > 9 && bytes[8] == '{' && bytes[6] == 0 && bytes[7] == 0)
-    return "this looks like a safetensors file, not a GGUF model";
-  if (text.starts_with("{")) return "this is JSON text, not a model";
-  return "the file begins with " + quoted(text.substr(0, 4)) + " instead of 'GGUF'";
-}
-
-}  // namespace
 
 std::string quoted(std::string_view name) {
   constexpr size_t kShown = 64;

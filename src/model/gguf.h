@@ -47,6 +47,8 @@ enum class GgufType : uint32_t {
   f64 = 12,
 };
 std::string_view name_of(GgufType type);
+// Bytes of one value; 0 for strings and arrays.
+uint64_t scalar_bytes(GgufType type);
 
 // Limits, far above any real model (Gemma 3: 262,144 tokens, 40 keys; the largest models: some 2,000
 // tensors).

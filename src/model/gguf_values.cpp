@@ -6,32 +6,9 @@
 namespace nutshell {
 namespace {
 
-uint64_t integer_bytes(GgufType type) {
-  switch (type) {
-    case GgufType::u8:
-    case GgufType::i8:
-    case GgufType::boolean:
-      return 1;
-    case GgufType::u16:
-    case GgufType::i16:
-      return 2;
-    case GgufType::u32:
-    case GgufType::i32:
-      return 4;
-    case GgufType::u64:
-    case GgufType::i64:
-      return 8;
-    default:
-      return 0;
-  }
-}
-
 // Bytes of n elements at p, which the parser has checked.
 size_t element_bytes(GgufType type, uint64_t n, const uint8_t* p) {
-  if (type != GgufType::string && type != GgufType::array)
-    return static_cast<size_t>(n) * (type == GgufType::f64   ? 8
-                                     : type == GgufType::f32 ? 4
-                                                             : integer_bytes(type));
+  if (scalar_bytes(type) > 0) return static_cast<size_t>(n * scalar_bytes(type));
   size_t bytes = 0;
   for (uint64_t i = 0; i < n; ++i) {
     if (type == GgufType::string) {
@@ -191,7 +168,8 @@ Result<GgufStrings> GgufFile::get_strings(std::string_view key) const {
 
 Result<std::vector<int64_t>> GgufFile::get_i64s(std::string_view key) const {
   ASSIGN_OR_RETURN(const Value* value, require(key));
-  const uint64_t size = integer_bytes(value->element);
+  const bool floats = value->element == GgufType::f32 || value->element == GgufType::f64;
+  const uint64_t size = floats ? 0 : scalar_bytes(value->element);
   if (value->type != GgufType::array || (size == 0 && value->count > 0))
     return wrong_type(key, *value, "an array of integers");
   const GgufType element = value->element == GgufType::boolean ? GgufType::u8 : value->element;

@@ -11,6 +11,7 @@
 
 #include "text/merge_table.h"
 #include "text/pretokenize.h"
+#include "text/token_ids.h"
 #include "text/vocabulary_tokenizer.h"
 
 namespace nutshell {
@@ -75,17 +76,9 @@ class BpeTokenizer final : public VocabularyTokenizer {
 };
 
 // "left right" by rank -> ids.
-Result<std::vector<Merge>> read_merges(const TokenizerData& data) {
-  std::unordered_map<std::string_view, int32_t> ids;
-  ids.reserve(data.tokens.size());
-  for (size_t id = 0; id < data.tokens.size(); ++id) ids.emplace(data.tokens[id], static_cast<int32_t>(id));
-  const auto id_of = [&](std::string_view text) {
-    const auto it = ids.find(text);
-    return it == ids.end() ? -1 : it->second;
-  };
+Result<std::vector<Merge>> read_merges(const TokenizerData& data, const TokenIds& ids) {
   std::vector<Merge> merges;
   merges.reserve(data.merges.size());
-  std::string joined;
   for (const std::string& text : data.merges) {
     const size_t space = text.find(' ', 1);  // a token's text has none: the mapping turns it into U+0120
     if (space == std::string::npos || space + 1 == text.size()) {
@@ -94,14 +87,13 @@ Result<std::vector<Merge>> read_merges(const TokenizerData& data) {
     }
     const std::string_view left = std::string_view(text).substr(0, space),
                            right = std::string_view(text).substr(space + 1);
-    joined.assign(left).append(right);
-    const Merge merge{id_of(left), id_of(right), id_of(joined)};
+    const Merge merge{ids.find(left), ids.find(right), ids.find(left, right)};
     if (merge.left < 0 || merge.right < 0 || merge.result < 0) {
       return Status(ErrorCode::corrupt_file, "merge " + std::to_string(merges.size()) + ", " +
                                                  token_text(text) + ": " +
-                                                 token_text(merge.left < 0    ? left
-                                                            : merge.right < 0 ? right
-                                                                              : joined) +
+                                                 token_text(merge.left < 0    ? std::string(left)
+                                                            : merge.right < 0 ? std::string(right)
+                                                                              : std::string(left).append(right)) +
                                                  " is not in the vocabulary");
     }
     merges.push_back(merge);
@@ -113,10 +105,11 @@ Result<std::vector<Merge>> read_merges(const TokenizerData& data) {
 
 Result<std::unique_ptr<Tokenizer>> make_bpe_tokenizer(const TokenizerData& data) {
   ASSIGN_OR_RETURN(PreTokenizer pre, PreTokenizer::make(data.pre));
-  ASSIGN_OR_RETURN(Vocabulary vocabulary, Vocabulary::build(data, [](std::string_view text, TokenType) {
-                     return byte_level_decode(text);
+  ASSIGN_OR_RETURN(Vocabulary vocabulary, Vocabulary::build(data, [](std::string_view text, TokenType, std::string& out) {
+                     append_byte_level(text, out);
                    }));
-  ASSIGN_OR_RETURN(std::vector<Merge> merges, read_merges(data));
+  ASSIGN_OR_RETURN(const TokenIds ids, TokenIds::build(data.tokens));
+  ASSIGN_OR_RETURN(std::vector<Merge> merges, read_merges(data, ids));
   ASSIGN_OR_RETURN(MergeTable table, MergeTable::build(std::move(merges), vocabulary.size()));
   return std::unique_ptr<Tokenizer>(
       std::make_unique<BpeTokenizer>(std::move(vocabulary), std::move(table), std::move(pre)));

@@ -18,6 +18,7 @@
 #include <vector>
 
 #include "text/utf8.h"
+#include "text/token_ids.h"
 #include "text/vocabulary_tokenizer.h"
 
 namespace nutshell {
@@ -51,9 +52,12 @@ int byte_of(std::string_view text) {
   return high < 0 || low < 0 ? -1 : high * 16 + low;
 }
 
-std::string bytes_of(std::string_view text, TokenType type) {
-  if (type == TokenType::byte) return std::string(1, static_cast<char>(byte_of(text)));
-  return replace_all(text, kSpace, " ");
+void append_bytes(std::string_view text, TokenType type, std::string& out) {
+  if (type == TokenType::byte) {
+    out += static_cast<char>(byte_of(text));
+  } else {
+    out += replace_all(text, kSpace, " ");
+  }
 }
 
 class SentencePieceTokenizer final : public VocabularyTokenizer {
@@ -207,7 +211,8 @@ Result<std::unique_ptr<ModelProto>> make_proto(const TokenizerData& data) {
 
 Result<std::unique_ptr<Tokenizer>> make_sentencepiece_tokenizer(const TokenizerData& data) {
   RETURN_IF_ERROR(check_pieces(data));
-  ASSIGN_OR_RETURN(Vocabulary vocabulary, Vocabulary::build(data, bytes_of));
+  ASSIGN_OR_RETURN(Vocabulary vocabulary, Vocabulary::build(data, append_bytes));
+  RETURN_IF_ERROR(TokenIds::build(data.tokens).status());  // no text twice
   ASSIGN_OR_RETURN(std::unique_ptr<ModelProto> proto, make_proto(data));
   auto tokenizer = std::make_unique<SentencePieceTokenizer>(std::move(vocabulary), std::move(proto),
                                                             data.add_space_prefix);

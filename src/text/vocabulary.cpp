@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <array>
-#include <unordered_map>
 
 #include "text/literal_trie.h"
 #include "text/utf8.h"
@@ -86,9 +85,8 @@ std::string token_text(std::string_view text) {
   return out + (text.size() > 40 ? "...'" : "'");
 }
 
-std::string byte_level_decode(std::string_view text) {
+void append_byte_level(std::string_view text, std::string& out) {
   static const std::array<int16_t, 0x144> table = make_byte_of_character();
-  std::string out;
   for (size_t i = 0; i < text.size();) {
     const Utf8Char c = read_utf8(text, i);
     if (c.kind == Utf8Char::Kind::valid && c.code_point < table.size() && table[c.code_point] >= 0) {
@@ -98,28 +96,20 @@ std::string byte_level_decode(std::string_view text) {
     }
     i += c.length;
   }
-  return out;
 }
 
-Result<Vocabulary> Vocabulary::build(const TokenizerData& data, BytesOf bytes_of) {
+Result<Vocabulary> Vocabulary::build(const TokenizerData& data, AppendBytes append_bytes) {
   RETURN_IF_ERROR(check_counts(data));
   const size_t n = data.tokens.size();
   Vocabulary result;
   result.starts_.reserve(n + 1);
   result.types_.reserve(n);
-  std::unordered_map<std::string_view, size_t> seen;
-  seen.reserve(n);
   for (size_t id = 0; id < n; ++id) {
     const std::string& text = data.tokens[id];
     const int32_t type = data.types.empty() ? static_cast<int32_t>(TokenType::normal) : data.types[id];
     if (type < 1 || type > 6) {
       return Status(ErrorCode::corrupt_file, "token " + std::to_string(id) + " has type " +
                                                  std::to_string(type) + ", allowed is 1 to 6");
-    }
-    const auto [first, is_new] = seen.emplace(text, id);
-    if (!is_new) {
-      return Status(ErrorCode::corrupt_file, "tokens " + std::to_string(first->second) + " and " +
-                                                 std::to_string(id) + " are both " + token_text(text));
     }
     const TokenType kind = static_cast<TokenType>(type);
     if (is_literal(kind) && text.size() > kMaxLiteralBytes) {
@@ -129,7 +119,11 @@ Result<Vocabulary> Vocabulary::build(const TokenizerData& data, BytesOf bytes_of
     }
     result.starts_.push_back(result.bytes_.size());
     const bool mapped = kind == TokenType::normal || kind == TokenType::byte || kind == TokenType::unused;
-    result.bytes_ += mapped ? bytes_of(text, kind) : text;
+    if (mapped) {
+      append_bytes(text, kind, result.bytes_);
+    } else {
+      result.bytes_ += text;
+    }
     result.types_.push_back(kind);
   }
   result.starts_.push_back(result.bytes_.size());

@@ -15,15 +15,16 @@ namespace nutshell {
 // The bytes a normal token's text stands for in byte-level BPE: each character is one byte in GPT-2's mapping
 // (openai/gpt-2, encoder.py, bytes_to_unicode: printable Latin-1 as itself, the other 68 from U+0100 on).
 // Characters outside the mapping stand for their own UTF-8 bytes.
-std::string byte_level_decode(std::string_view text);
+void append_byte_level(std::string_view text, std::string& out);
 
 class Vocabulary {
  public:
-  // Checks counts, types, ids and duplicates, and keeps bytes, types and the tokens that end a generation.
-  // bytes_of: the bytes that the text of a normal, unused or byte token stands for; other texts stand for
-  // themselves. Errors: limit_exceeded, corrupt_file, with names and numbers.
-  using BytesOf = std::string (*)(std::string_view text, TokenType type);
-  static Result<Vocabulary> build(const TokenizerData& data, BytesOf bytes_of);
+  // Checks counts, types and ids, and keeps bytes, types and the tokens that end a generation.
+  // append_bytes: puts the bytes that the text of a normal, unused or byte token stands for behind out; other
+  // texts stand for themselves. Duplicates are TokenIds' business. Errors: limit_exceeded, corrupt_file, with
+  // names and numbers.
+  using AppendBytes = void (*)(std::string_view text, TokenType type, std::string& out);
+  static Result<Vocabulary> build(const TokenizerData& data, AppendBytes append_bytes);
 
   int32_t size() const { return static_cast<int32_t>(types_.size()); }
   bool contains(int32_t id) const { return id >= 0 && id < size(); }

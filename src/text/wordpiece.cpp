@@ -12,6 +12,7 @@
 
 #include "text/unicode.h"
 #include "text/utf8.h"
+#include "text/token_ids.h"
 #include "text/vocabulary_tokenizer.h"
 
 namespace nutshell {
@@ -98,7 +99,7 @@ class WordPieceTokenizer final : public VocabularyTokenizer {
     for (int32_t id = 0; id < vocabulary_.size(); ++id) {
       const std::string_view bytes = vocabulary_.bytes(id);
       if (bytes.empty() || vocabulary_.type(id) != TokenType::normal) continue;
-      // A token that begins a word has a space before it (see bytes_of).
+      // A token that begins a word has a space before it (see append_bytes).
       (bytes[0] == ' ' ? starts_ : continues_).emplace(bytes[0] == ' ' ? bytes.substr(1) : bytes, id);
       longest_ = std::max(longest_, bytes.size());
     }
@@ -151,8 +152,10 @@ class WordPieceTokenizer final : public VocabularyTokenizer {
 };
 
 // U+2581 stands for the space before a word.
-std::string bytes_of(std::string_view text, TokenType) {
-  return text.starts_with(kWordStart) ? " " + std::string(text.substr(kWordStart.size())) : std::string(text);
+void append_bytes(std::string_view text, TokenType, std::string& out) {
+  const bool begins = text.starts_with(kWordStart);
+  if (begins) out += ' ';
+  out += begins ? text.substr(kWordStart.size()) : text;
 }
 
 // The id the file names, or that of the token with BERT's name for it.
@@ -172,7 +175,8 @@ Result<std::unique_ptr<Tokenizer>> make_wordpiece_tokenizer(TokenizerData data) 
   RETURN_IF_ERROR(find_token(data, "[CLS]", data.cls));
   RETURN_IF_ERROR(find_token(data, "[SEP]", data.separator));
   RETURN_IF_ERROR(find_token(data, "[UNK]", data.unknown));
-  ASSIGN_OR_RETURN(Vocabulary vocabulary, Vocabulary::build(data, bytes_of));
+  ASSIGN_OR_RETURN(Vocabulary vocabulary, Vocabulary::build(data, append_bytes));
+  RETURN_IF_ERROR(TokenIds::build(data.tokens).status());  // no text twice
   return std::unique_ptr<Tokenizer>(
       std::make_unique<WordPieceTokenizer>(std::move(vocabulary), data.unknown, data.lowercase));
 }

@@ -130,11 +130,10 @@ Answer run_compress(const CompressCommand& c) {
   std::fprintf(stderr, "memory: up to %.2f GB\n",
                1e-9 * static_cast<double>(plan_memory(source.graph, options, windows).total()));
   FolderCheckpoint state(c.output + ".state");  // stays when the run fails or is killed
-  ASSIGN_OR_RETURN(
-      const CompressReport report,
-      compress::compress(
-          source, options, calibration, evaluation, pool,
-          {read, [&](std::span<const uint8_t> bytes) { return out.write(bytes); }, ProgressLine(), &state}));
+  ASSIGN_OR_RETURN(const CompressReport report,
+                   compress::compress(source, options, calibration, evaluation, pool,
+                                      {read, [&](std::span<const uint8_t> bytes) { return out.write(bytes); },
+                                       ProgressLine(), &state}));
   RETURN_IF_ERROR(out.finish());
   state.remove();
   const bool embeds = source.hparams.pooling != Pooling::none;

@@ -6,6 +6,7 @@
 #include <functional>
 #include <iostream>
 
+#include "compress/pipeline_options.h"
 #include "engine/engine.h"
 #include "engine/memory_plan.h"
 #include "tools/commands.h"
@@ -115,6 +116,8 @@ void add_perplexity(CLI::App& app, Main& m, PerplexityCommand& c) {
 
 void add_compress(CLI::App& app, Main& m, CompressCommand& c) {
   CLI::App* sub = app.add_subcommand("compress", "A smaller model out of a model and texts");
+  sub->set_version_flag("--recipe-version", compress::kRecipeVersion,
+                        "A word that changes when equal options give another file than before");
   sub->add_option("MODEL", c.model, kModelHelp)->required();
   sub->add_option("-o,--output", c.output, "File to write; appears when it is complete")->required();
   CLI::Option* size = sub->add_option("--size", c.size, "Bytes of the whole file at most");

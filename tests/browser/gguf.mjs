@@ -33,20 +33,26 @@ function valueOf([type, value]) {
 
 const padded = (length) => Math.ceil(length / kAlignment) * kAlignment;
 
-/** keys: name -> [type, value or list]; tensors: [{name, shape (rows first), data: Float32Array}]. */
-export function writeGguf(keys, tensors) {
+/** The header of a file, and the size of the whole. A tensor needs no data for it. */
+export function ggufHead(keys, tensors) {
   const descriptions = [];
   let offset = 0;
-  for (const { name, shape, data } of tensors) {
+  for (const { name, shape } of tensors) {
     descriptions.push(text(name), u32(shape.length), ...[...shape].reverse().map(u64), u32(0), u64(offset));
-    offset += padded(data.byteLength);
+    offset += padded(4 * shape.reduce((a, b) => a * b));
   }
   const head = Buffer.concat([
     Buffer.from('GGUF'), u32(3), u64(tensors.length), u64(Object.keys(keys).length),
     ...Object.entries(keys).map(([name, value]) => Buffer.concat([text(name), valueOf(value)])), ...descriptions,
   ]);
-  const aligned = (bytes) => Buffer.concat([bytes], padded(bytes.length));
-  return Buffer.concat([aligned(head), ...tensors.map(({ data }) => aligned(Buffer.from(data.buffer, data.byteOffset, data.byteLength)))]);
+  return { head: aligned(head), size: padded(head.length) + offset };
+}
+
+const aligned = (bytes) => Buffer.concat([bytes], padded(bytes.length));
+
+/** keys: name -> [type, value or list]; tensors: [{name, shape (rows first), data: Float32Array}]. */
+export function writeGguf(keys, tensors) {
+  return Buffer.concat([ggufHead(keys, tensors).head, ...tensors.map(({ data }) => aligned(Buffer.from(data.buffer, data.byteOffset, data.byteLength)))]);
 }
 
 /** The same model as `n` files, as llama.cpp splits: the first has all keys, each has its share of the tensors. */

@@ -67,6 +67,8 @@ export class Server {
   #server = null;
   /** Requests so far: {url, range}. */
   log = [];
+  /** Name of the model that the page loads first; counts from the next start on. */
+  standard = kModelName;
 
   constructor(root, port, isolation, more) {
     this.root = root;
@@ -76,11 +78,14 @@ export class Server {
     this.origin = `http://127.0.0.1:${port}`;
   }
 
-  /** `models`: further ones to serve, as scripts/serve.mjs lists them; `data` stands for a file with these bytes. */
-  static async start(folder, isolation, models = []) {
+  /**
+   * `models`: further ones to serve, as scripts/serve.mjs lists them; `data` stands for a file with these bytes. `texts`:
+   * calibration texts by file name, in the place of those of the build.
+   */
+  static async start(folder, { isolation = true, models = [], texts = {} }) {
     const root = path.join(folder, 'root');
     await cp(kDist, root, { recursive: true });
-    await mkdir(path.join(root, 'files'));
+    for (const name of ['files', 'calibration']) await mkdir(path.join(root, name), { recursive: true });
     const more = [];
     for (const { data, ...model } of models) {
       const file = model.path ?? path.join(folder, model.name);
@@ -88,6 +93,7 @@ export class Server {
       check(model.name && existsSync(file), `${model.name || 'a large model'} is missing: scripts/test --full says where it is`);
       more.push({ ...model, path: file, bytes: (await stat(file)).size });
     }
+    for (const [name, text] of Object.entries(texts)) await writeFile(path.join(root, 'calibration', name), text);
     const server = new Server(root, await freePort(), isolation, more);
     await server.start();
     return server;
@@ -95,7 +101,8 @@ export class Server {
 
   async start() {
     const { size } = await stat(kModel);
-    const models = [{ name: kModelName, path: kModel, bytes: size, sha256: kModelHash, default: true }, ...this.more];
+    const all = [{ name: kModelName, path: kModel, bytes: size, sha256: kModelHash }, ...this.more];
+    const models = all.map((model) => ({ ...model, default: model.name === this.standard }));
     this.#server = await createAppServer({ root: this.root, isolation: this.isolation, models });
     this.#server.on('request', ({ url, headers }) => this.log.push({ url, range: headers.range ?? '' }));
     await new Promise((resolve, reject) => this.#server.once('error', reject).listen(this.port, '127.0.0.1', resolve));
@@ -129,7 +136,7 @@ export async function inWorld(options, work) {
   const folder = await mkdtemp(path.join(os.tmpdir(), 'nutshell-story-'));
   const closers = [() => rm(folder, { recursive: true, force: true })];
   try {
-    const server = await Server.start(folder, options.isolation !== false, options.models);
+    const server = await Server.start(folder, options);
     closers.unshift(() => server.stop());
     const profile = path.join(folder, 'profile');
     if (options.denyStorage) await denyStorage(profile);

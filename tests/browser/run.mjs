@@ -13,13 +13,15 @@ import { stories as bench } from './stories/bench.mjs';
 import { stories as sources } from './stories/sources.mjs';
 import { stories as thinking } from './stories/thinking.mjs';
 import { stories as picker } from './stories/picker.mjs';
+import { stories as compress } from './stories/compress.mjs';
+import { stories as compressFull } from './stories/compress_full.mjs';
 import { stories as models } from './stories/models.mjs';
 
 const kStoryMs = 150_000; // where a story names no limit of its own
 
 const words = process.argv.slice(2).map((word) => word.toLowerCase());
 const full = process.env.NUTSHELL_FULL !== undefined; // scripts/test --full
-const all = [...chat, ...load, ...sources, ...thinking, ...picker, ...offline, ...broken, ...memory, ...embed, ...bench, ...(full ? models : [])];
+const all = [...chat, ...load, ...sources, ...thinking, ...picker, ...offline, ...broken, ...memory, ...embed, ...compress, ...bench, ...(full ? [...models, ...compressFull] : [])];
 const chosen = all.filter(({ name }) => words.length === 0 || words.some((word) => name.toLowerCase().includes(word)));
 
 async function run({ options = {}, ms = kStoryMs, work }) {

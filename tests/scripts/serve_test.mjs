@@ -1,6 +1,6 @@
 // The server of scripts/start: ranges, headers, models, and that nothing outside its root is served.
 import assert from 'node:assert/strict';
-import { mkdir, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, rm, symlink, utimes, writeFile } from 'node:fs/promises';
 import http from 'node:http';
 import os from 'node:os';
 import path from 'node:path';
@@ -74,6 +74,21 @@ test('models are listed and answered with ranges', async () => {
   const none = await ask(port, entry.url, { headers: { range: 'bytes=10-' } });
   assert.deepEqual([none.status, none.headers['content-range']], [416, 'bytes */10']);
   assert.equal((await ask(port, '/models/other.gguf')).status, 404);
+});
+
+test('a list in a file is read again when it changes; a broken one leaves the last that was good', async () => {
+  const file = path.join(folder, 'list.json');
+  const entry = { name: 'first', path: path.join(folder, 'tiny.gguf'), default: true };
+  await writeFile(file, JSON.stringify([entry]));
+  const port = await serve({ models: file });
+  const names = async () => JSON.parse((await ask(port, '/models.json')).body).map(({ name }) => name);
+  assert.deepEqual(await names(), ['first']);
+  await writeFile(file, JSON.stringify([{ ...entry, name: 'second' }, { ...entry, default: false }]));
+  await utimes(file, 1, 1); // surely another time
+  assert.deepEqual(await names(), ['second', 'first']);
+  assert.equal((await ask(port, '/models/second')).body, '0123456789');
+  await writeFile(file, '[{');
+  assert.deepEqual(await names(), ['second', 'first']);
 });
 
 test('If-Range with an old tag gives the whole file, If-None-Match gives 304', async () => {

@@ -46,8 +46,8 @@ struct Compressed {
   std::vector<uint8_t> file;
 };
 
-inline Compressed compress_tiny(compress::SourceModel& source, compress::CompressOptions options,
-                                int threads, size_t n_tokens = 256) {
+inline Compressed compress_tiny(compress::SourceModel& source, compress::CompressOptions options, int threads,
+                                size_t n_tokens = 256) {
   ThreadPool pool(threads);
   options.window_tokens = 64;
   options.windows = 4;

@@ -7,6 +7,7 @@ import { startOffline } from './offline.ts';
 import { readModel, readSettings, type Settings, writeSettings } from './prefs.ts';
 import { RequestCounter } from './privacy.ts';
 import { type LoadRequest, Session } from './session.ts';
+import { SmallerEntry } from './smaller_entry.ts';
 import { type AppState, Store, initialState } from './state.ts';
 import { Announcer } from './ui/announce.ts';
 import { ChatList } from './ui/chat.ts';
@@ -30,7 +31,16 @@ const catalog = new Catalog();
 const announcer = new Announcer();
 const chat = new ChatList(announcer, () => void conversation.regenerate());
 const conversation = new Conversation(store, session, () => settings, chat);
-const models = new ModelPanel(catalog, (request) => void load(request), () => store.state.info?.model.url ?? null);
+const smaller = new SmallerEntry({
+  store,
+  session,
+  catalog,
+  announcer,
+  stopAnswer: () => conversation.stop(),
+  chat: (source, name) => void load({ source, name }).then((ready) => ready && composer.focus()),
+  modelsChanged: () => void models.refresh(),
+});
+const models = new ModelPanel(catalog, (request) => void load(request), () => store.state.info?.model.url ?? null, (model, opener) => void smaller.open(model, opener));
 const counter = new RequestCounter((requests) => store.set({ requests }));
 const composer = new Composer(store, {
   send: (text) => void conversation.send(text),
@@ -132,6 +142,7 @@ async function start(): Promise<void> {
   acceptDrops();
   startOffline(store, offerUpdate);
   conversation.restore();
+  void smaller.offerUnfinished();
   if (matchMedia('(pointer: fine)').matches) composer.focus();
   const last = readModel();
   const served = catalog.fetchServed();

@@ -91,11 +91,17 @@ export class Session {
     return this.#last ? this.load(this.#last) : Promise.resolve(false);
   }
 
-  /** Frees the model that answers, then tries again: the way out when both do not fit into memory. */
-  async unloadAndRetry(): Promise<boolean> {
+  /** Frees the model that answers. */
+  async unload(): Promise<void> {
+    this.cancel();
     await this.engine?.dispose();
     this.engine = null;
-    this.store.set({ info: null, modelName: null });
+    this.store.set({ phase: 'empty', info: null, modelName: null });
+  }
+
+  /** The way out when the model that answers and the next one do not fit into memory together. */
+  async unloadAndRetry(): Promise<boolean> {
+    await this.unload();
     return this.retry();
   }
 
@@ -149,7 +155,8 @@ function firstProgress(name: string): Progress {
   return { name, phase: 'start', loadedBytes: 0, totalBytes: null, bytesPerSecond: 0, secondsLeft: null };
 }
 
-function positive(text: string | null): number | undefined {
+/** A whole number above 0 of the address's query. */
+export function positive(text: string | null): number | undefined {
   const value = Number(text);
   return Number.isInteger(value) && value > 0 ? value : undefined;
 }

@@ -1,11 +1,12 @@
 // The service worker: keeps the page's own files (the shell) so that the page opens without a network. Models are never
 // here; the library keeps them in the origin private file system. One cache per build: all files of a build are fetched
 // at installation, answers come from it, and older caches go when a new build takes over. Cached responses keep their
-// headers, so cross-origin isolation holds offline too.
+// headers, so cross-origin isolation holds offline too. What making models smaller needs is kept from its first use on.
 
 interface Shell {
   version: string;
   files: string[];
+  later: string[]; // kept when they are first used
 }
 
 interface LifeEvent extends Event {
@@ -25,7 +26,7 @@ interface Scope extends EventTarget {
 
 const scope = globalThis as unknown as Scope;
 
-// The build puts {version, files} in the place of this text; files are relative to the page.
+// The build puts {version, files, later} in the place of this text; files are relative to the page.
 const kShell = "__NUTSHELL_SHELL__" as unknown as Shell;
 
 const kPrefix = 'nutshell-shell-';
@@ -38,10 +39,18 @@ const kPage = absolute('index.html');
 const kBench = absolute('bench/index.html'); // a page on its own; always the one of this build
 const kBenchAddresses = new Set([absolute('bench'), absolute('bench/'), kBench]);
 const kFiles = new Set(kShell.files.map(absolute));
+const kLater = new Set(kShell.later.map(absolute));
+const kUsed = absolute('later-used'); // no file: the mark that some of them were wanted here
 
 async function install(): Promise<void> {
   const cache = await caches.open(kCache);
-  await cache.addAll([...kFiles].map((url) => new Request(url, { cache: 'no-cache' })));
+  const urls = (await usedLater()) ? [...kFiles, ...kLater] : [...kFiles];
+  await cache.addAll(urls.map((url) => new Request(url, { cache: 'no-cache' })));
+}
+
+/** Whether later files were used here, of this build or an older one: who had them offline keeps that with a new build. */
+async function usedLater(): Promise<boolean> {
+  return (await (await caches.open(kLists)).match(kUsed)) !== undefined;
 }
 
 async function activate(): Promise<void> {
@@ -89,6 +98,17 @@ async function page(event: AskEvent): Promise<Response> {
   return kept;
 }
 
+/** As shellFile(), and kept from now on. */
+async function laterFile(request: Request): Promise<Response> {
+  const cache = await caches.open(kCache);
+  const kept = await cache.match(request.url, { ignoreVary: true });
+  if (kept) return kept;
+  const fresh = await fetch(request);
+  if (fresh.ok) await cache.put(request.url, fresh.clone());
+  await (await caches.open(kLists)).put(kUsed, new Response());
+  return fresh;
+}
+
 /** The server's list of models: the present one, or the last one seen. */
 async function list(request: Request): Promise<Response> {
   const cache = await caches.open(kLists);
@@ -110,6 +130,8 @@ function answer(event: AskEvent): void {
     else if (kBenchAddresses.has(url)) event.respondWith(shellFile(new Request(kBench)));
   } else if (kFiles.has(url)) {
     event.respondWith(shellFile(request));
+  } else if (kLater.has(url)) {
+    event.respondWith(laterFile(request));
   } else if (url === absolute('models.json')) {
     event.respondWith(list(request));
   }

@@ -4,7 +4,7 @@ export type { Compression, CompressOptions, CompressPlan, CompressProgress, Comp
 export { Nutshell, type Engine, type ModelInput } from './engine.ts';
 export { EngineError, type ErrorCode, type ErrorData } from './errors.ts';
 export { detectCapabilities, type Capabilities } from './platform.ts';
-export { deleteModel, listModels } from './store/shelf.ts';
+export { deleteModel, listModels, storedFile } from './store/shelf.ts';
 export type {
   ChatMessage,
   EmbedOptions,

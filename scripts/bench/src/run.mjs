@@ -9,7 +9,17 @@ import { elapsed, machineTimes, threadTimes, watchMemory } from './processes.mjs
 import { newProfile, openTab } from './tab.mjs';
 
 const kUnits = { prefill: 'tokens/s', decode: 'tokens/s', ttft: 'ms', cpu: 's', load: 's', memory: 'MB', edit: 'tokens/s', edit0: 'tokens/s' };
+// For every engine alike, again and again for so long: a browser's optimising compiler works in the background, on the cores
+// that are to be measured, until it has been to every function.
 const kWarmUp = [['prefill', 64, 0], ['decode', 0, 16]];
+const kWarmUpMs = 1500;
+
+async function warmUp(tab) {
+  const begin = performance.now();
+  do {
+    for (const step of kWarmUp) await tab.call('run', ...step);
+  } while (performance.now() - begin < kWarmUpMs);
+}
 
 /** Runs `work()` and gives what it returned with what it and everybody else used meanwhile. */
 async function observed(pid, work) {
@@ -68,7 +78,7 @@ async function inBrowser(variant, options, origin, report) {
     const warm = options.work.includes('load:warm');
     if (warm) await visit(variant, options, origin, profile.folder, 'cold', report);
     return await visit(variant, options, origin, profile.folder, warm ? 'warm' : 'cold', report, async (tab, memory) => {
-      for (const step of kWarmUp) await tab.call('run', ...step);
+      await warmUp(tab);
       for (const work of worksOf(variant, options)) {
         if (!work.startsWith('load') && work !== 'memory') report(await measure(tab, work, options.steps));
       }

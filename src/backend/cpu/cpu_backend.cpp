@@ -464,7 +464,6 @@ std::unique_ptr<CpuBackend> make_backend(ThreadPool& pool, std::optional<Dot> do
 namespace nutshell {
 
 std::unique_ptr<Backend> make_cpu_backend(ThreadPool& pool) {
-  warm_up_dots();
   return cpu::make_backend(pool, std::nullopt);
 }
 

@@ -76,7 +76,14 @@ bool contains(const ActList& list, ActId id) { return std::find(list.begin(), li
 class Builder {
  public:
   Builder(const Graph& graph, const Extents& extents) : graph_(graph), extents_(extents) {
-    for (const Op& op : graph.ops) uses_.push_back(uses_of(op));
+    readers_.resize(graph.acts.size(), 0);
+    for (const Op& op : graph.ops) {
+      uses_.push_back(uses_of(op));
+      ActList& reads = uses_.back().reads;
+      std::sort(reads.begin(), reads.end());
+      reads.erase(std::unique(reads.begin(), reads.end()), reads.end());
+      for (const ActId id : reads) ++readers_[static_cast<size_t>(id)];
+    }
     absorbed_.resize(graph.ops.size(), false);
   }
 
@@ -98,8 +105,7 @@ class Builder {
     while (p > 0 && !contains(uses_[p - 1].writes, in)) --p;
     if (p == 0) return nullptr;
     --p;
-    for (size_t j = 0; j < uses_.size(); ++j)
-      if (j != i && contains(uses_[j].reads, in)) return nullptr;
+    if (readers_[static_cast<size_t>(in)] != 1) return nullptr;
     for (size_t j = p + 1; j <= i; ++j)
       for (ActId read : uses_[p].reads)
         if (contains(uses_[j].writes, read)) return nullptr;
@@ -260,7 +266,8 @@ class Builder {
 
   const Graph& graph_;
   const Extents& extents_;
-  std::vector<Uses> uses_;
+  std::vector<Uses> uses_;    // by op; reads: each once
+  std::vector<int> readers_;  // ops, by activation
   std::vector<bool> absorbed_;
   std::vector<std::pair<size_t, AttentionStep>> attention_steps_;
   Program program_;

@@ -1,4 +1,5 @@
-// A tiny random llama model with a byte-level vocabulary as a GGUF file (version 3), for tests of the native tool.
+// A tiny random llama model with a byte-level vocabulary as a GGUF file (version 3), for tests of the native tool and of
+// making models smaller in the page.
 // Layout: "GGUF", version u32, tensor count u64, key count u64, keys, tensor descriptions, data aligned to 32 bytes.
 
 const kU32 = 4;
@@ -53,15 +54,15 @@ function random(seed) {
   };
 }
 
-/** The bytes of the file. `change(name, values)` may alter the values of a tensor. */
-export function tinyModel({ layers = 2, width = 64, heads = 4, kvHeads = 2, ff = 96, context = 512, change = () => {} } = {}) {
+/** The bytes of the file. `change(name, values)` may alter the values of a tensor; `template`: for chats. */
+export function tinyModel({ layers = 2, width = 64, heads = 4, kvHeads = 2, ff = 96, context = 512, architecture = 'llama', template = '', change = () => {} } = {}) {
   const keys = new Writer();
   let count = 0;
   const key = (name, type) => {
     count++;
     return keys.text(name).u32(type);
   };
-  key('general.architecture', kString).text('llama');
+  key('general.architecture', kString).text(architecture);
   const numbers = { block_count: layers, embedding_length: width, feed_forward_length: ff, context_length: context };
   Object.assign(numbers, { 'attention.head_count': heads, 'attention.head_count_kv': kvHeads });
   for (const [name, value] of Object.entries(numbers)) key(`llama.${name}`, kU32).u32(value);
@@ -76,6 +77,7 @@ export function tinyModel({ layers = 2, width = 64, heads = 4, kvHeads = 2, ff =
   key('tokenizer.ggml.merges', kArray).u32(kString).u64(0);
   key('tokenizer.ggml.bos_token_id', kU32).u32(256);
   key('tokenizer.ggml.eos_token_id', kU32).u32(257);
+  if (template) key('tokenizer.chat_template', kString).text(template);
 
   const tensors = [];
   const next = random(7);

@@ -239,7 +239,7 @@ TEST_CASE("compress: a tiny model becomes a file of the size asked for, the same
   options.size_bytes = 1;
   const Compressed refused = compress_tiny(*source, options, 1);
   CHECK(refused.status.code() == ErrorCode::invalid_argument);
-  const std::string& message = refused.status.message();
+  const std::string message = refused.status.message();
   options.size_bytes = std::stoull(message.substr(message.find_last_of(' ') + 1));
   const Compressed smallest = compress_tiny(*source, options, 1);
   REQUIRE_MESSAGE(smallest.status.ok(), smallest.status.message());
@@ -406,7 +406,7 @@ TEST_CASE("compress: input that cannot be compressed is refused by name") {
     test::GgufWriter writer = test::tiny_gguf();
     writer.add("nutshell.version", uint32_t{1});
     auto source = open_bytes(std::make_shared<test::Bytes>(writer.build()));
-    CHECK(source.status().code() == ErrorCode::invalid_argument);
+    CHECK(source.status().code() == ErrorCode::already_compressed);
   }
   SUBCASE("a disk that is full") {
     auto source = open_bytes(tiny_bytes());
@@ -418,7 +418,9 @@ TEST_CASE("compress: input that cannot be compressed is refused by name") {
     options.windows = options.held_out = 1;
     const auto report = nutshell::compress::compress(
         *source, options, random_tokens(64, 1), random_tokens(64, 2), pool,
-        {source->read, [](std::span<const uint8_t>) { return Status(ErrorCode::io_error, "no space"); }, {},
+        {source->read,
+         [](std::span<const uint8_t>) { return Status(ErrorCode::io_error, "no space"); },
+         {},
          nullptr});
     CHECK(report.status().code() == ErrorCode::io_error);
   }

@@ -131,9 +131,9 @@ TEST_CASE("compress job: interrupted after any step and begun again, it makes th
       Process first(device, options);
       if (device.run(first.job.analyse(), left) && device.run(first.job.make(bytes), left)) break;
       const bool measured = device.kept.contains("analysis");
-      const int coded = static_cast<int>(std::count_if(device.kept.begin(), device.kept.end(), [](auto& entry) {
-        return entry.first.starts_with("rows ");
-      }));
+      const int coded =
+          static_cast<int>(std::count_if(device.kept.begin(), device.kept.end(),
+                                         [](auto& entry) { return entry.first.starts_with("rows "); }));
       CHECK(make(device, options, bytes, 2) == expected);
       if (measured) CHECK(device.worked[Stage::weighing] == 0);
       if (data_free) CHECK(device.worked[Stage::coding] <= n_coding - coded);
@@ -221,8 +221,8 @@ TEST_CASE("compress job: entries that are damaged or of something else are made 
       device.kept = good;
       Bytes& broken = device.kept[name];
       if (damage == 0) broken.pop_back();
-      if (damage == 1) broken[0] ^= 1;  // another mark
-      if (damage == 2) broken[name == "analysis" ? 8 : 12] ^= 1;  // a count
+      if (damage == 1) broken[0] ^= 1;                                           // another mark
+      if (damage == 2) broken[name == "analysis" ? 8 : 12] ^= 1;                 // a count
       if (damage == 3) std::memset(broken.data() + broken.size() - 4, 0xff, 4);  // not a number, or codes
       const bool codes = name.starts_with("rows ") && damage == 3;  // nothing tells them from good ones
       const Bytes file = make(device, options, bytes);
@@ -244,11 +244,12 @@ TEST_CASE("compress job: entries that are damaged or of something else are made 
     for (Device* each : {&fresh, &device}) {
       auto header = parse_gguf(*each->model, each->model->size());
       const GgufTensor* t = (*header)->find_tensor("blk.1.ffn_up.weight");
-      std::swap_ranges(each->model->begin() + static_cast<std::ptrdiff_t>((*header)->data_offset() + t->offset),
-                       each->model->begin() +
-                           static_cast<std::ptrdiff_t>((*header)->data_offset() + t->offset + t->bytes / 2),
-                       each->model->begin() +
-                           static_cast<std::ptrdiff_t>((*header)->data_offset() + t->offset + t->bytes / 2));
+      std::swap_ranges(
+          each->model->begin() + static_cast<std::ptrdiff_t>((*header)->data_offset() + t->offset),
+          each->model->begin() +
+              static_cast<std::ptrdiff_t>((*header)->data_offset() + t->offset + t->bytes / 2),
+          each->model->begin() +
+              static_cast<std::ptrdiff_t>((*header)->data_offset() + t->offset + t->bytes / 2));
     }
     CHECK(make(device, options, bytes) == make(fresh, options, bytes));
     CHECK(device.worked[Stage::weighing] > 0);

@@ -14,6 +14,7 @@
 #include "kernels/reference.h"
 #include "kernels/rows.h"
 #include "kernels/tune.h"
+#include "support/kernel_memory.h"
 #include "unit/kernels/random_weights.h"
 
 using namespace nutshell;
@@ -23,14 +24,6 @@ namespace {
 
 constexpr double kEps = 0x1p-24;  // f32 rounding, relative
 
-std::vector<Dot> all_dots() {
-#if NUTSHELL_RELAXED
-  return {Dot::strict, Dot::pairs, Dot::quads};
-#else
-  return {Dot::strict};
-#endif
-}
-
 std::vector<DType> packed_types() {
   std::vector<DType> types;
   for (const DTypeInfo& info : kDTypes)
@@ -39,20 +32,6 @@ std::vector<DType> packed_types() {
 }
 
 reference::Row to_double(const float* x, int64_t n) { return {x, x + n}; }
-
-// 64-byte aligned bytes with 64 guard bytes behind.
-struct Guarded {
-  explicit Guarded(size_t n) : storage(n + 192, 0xA5), n_bytes(n) {
-    data = storage.data() + (64 - reinterpret_cast<uintptr_t>(storage.data()) % 64) % 64;
-  }
-  bool intact() const {
-    return std::all_of(data + n_bytes, data + n_bytes + 64, [](uint8_t b) { return b == 0xA5; });
-  }
-  float* floats() { return reinterpret_cast<float*>(data); }
-  std::vector<uint8_t> storage;
-  size_t n_bytes;
-  uint8_t* data;
-};
 
 struct Packed16 {
   PackedMatrix matrix;
@@ -64,10 +43,10 @@ Packed16 pack(DType dtype, const std::vector<uint8_t>& rows, int64_t n_rows, int
   const int64_t one = static_cast<int64_t>(*packed_bytes(dtype, 1, n_cols)), in = row_bytes(dtype, n_cols);
   for (int64_t r = 0; r < n_rows; r += 16)
     REQUIRE(pack_superrow(dtype, rows.data() + r * in, static_cast<int>(std::min<int64_t>(16, n_rows - r)),
-                          n_cols, p.memory.data + r / 16 * one)
+                          n_cols, p.memory.data() + r / 16 * one)
                 .ok());
   CHECK(p.memory.intact());
-  p.matrix = {dtype, n_rows, n_cols, p.memory.data, one};
+  p.matrix = {dtype, n_rows, n_cols, p.memory.data(), one};
   return p;
 }
 
@@ -197,7 +176,7 @@ TEST_CASE("activation codes are rounded to nearest, never -128, in every form") 
   for (uint64_t i = 0; i < n; ++i) x[i] = i < 64 ? 5 * uniform_pm1(11, i) : 0.0f;
   x[3] = -7;
   Guarded memory(ActRow::bytes_needed(n));
-  const ActRow row = ActRow::at(memory.data, n);
+  const ActRow row = ActRow::at(memory.data(), n);
   quantize_row(x.data(), n, kActBytes | kActWords | kActPlain | kActPlanes, row);
   CHECK(memory.intact());
   const auto wanted = reference::quantized(to_double(x.data(), n));
@@ -263,7 +242,7 @@ TEST_CASE("matvec and matmul of every packed format, in every form") {
             const int64_t n_super = (n_rows + 15) / 16;
             if (n_tokens <= 2) {
               Guarded memory(ActRow::bytes_needed(n_cols));
-              const ActRow row = ActRow::at(memory.data, n_cols);
+              const ActRow row = ActRow::at(memory.data(), n_cols);
               for (int64_t t = 0; t < n_tokens; ++t) {
                 quantize_row(&x[static_cast<size_t>(t * n_cols)], n_cols, matvec_forms(dtype, dot), row);
                 matvec(p.matrix, row, dot, bias.data(), t == 1, y.floats() + t * n_rows, 0, n_super);
@@ -276,14 +255,14 @@ TEST_CASE("matvec and matmul of every packed format, in every form") {
             }
             Guarded memory(ActTiles::bytes_needed(n_cols, n_tokens)), one(ActRow::bytes_needed(n_cols));
             Guarded scratch(matmul_scratch_bytes(dtype, n_cols));
-            const ActTiles tiles = ActTiles::at(memory.data, n_cols, n_tokens);
+            const ActTiles tiles = ActTiles::at(memory.data(), n_cols, n_tokens);
             for (int64_t t = 0; t < n_tokens; ++t)
               quantize_to_tiles(&x[static_cast<size_t>(t * n_cols)], t, matmul_forms(dtype, dot),
-                                ActRow::at(one.data, n_cols), tiles);
+                                ActRow::at(one.data(), n_cols), tiles);
             for (int64_t t = n_tokens; t % 4 != 0; ++t) clear_in_tiles(t, tiles);
             std::fill_n(y.floats(), n_tokens * n_rows, 2.0f);
             matmul(p.matrix, tiles, n_tokens, dot, {y.floats(), n_rows, bias.data(), true}, 0, n_super,
-                   scratch.data);
+                   scratch.data());
             check(y.floats(), 2.0);
             CHECK(y.intact());
             CHECK(memory.intact());
@@ -304,7 +283,7 @@ TEST_CASE("the error against unquantised activations is at most half a code step
     decode_row(dtype, rows.data(), n_rows * n_cols, w.data());
     for (uint64_t i = 0; i < n_cols; ++i) x[i] = uniform_pm1(29, i);
     Guarded memory(ActRow::bytes_needed(n_cols));
-    const ActRow row = ActRow::at(memory.data, n_cols);
+    const ActRow row = ActRow::at(memory.data(), n_cols);
     quantize_row(x.data(), n_cols, matvec_forms(dtype, Dot::strict), row);
     float y[n_rows];
     matvec(p.matrix, row, Dot::strict, nullptr, false, y, 0, 1);

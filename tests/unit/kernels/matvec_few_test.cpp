@@ -8,6 +8,7 @@
 
 #include "base/rng.h"
 #include "kernels/pack.h"
+#include "support/kernel_memory.h"
 #include "support/trellis_weights.h"
 #include "unit/kernels/random_weights.h"
 
@@ -16,31 +17,18 @@ using namespace nutshell::test;
 
 namespace {
 
-struct Aligned {
-  explicit Aligned(size_t n) : storage(n + 64) {
-    data = storage.data() + (64 - reinterpret_cast<uintptr_t>(storage.data()) % 64) % 64;
-  }
-  std::vector<uint8_t> storage;
-  uint8_t* data;
-};
-
 void check_rows(const PackedMatrix& m) {
-#if NUTSHELL_RELAXED
-  const std::vector<Dot> dots = {Dot::strict, Dot::pairs, Dot::quads};
-#else
-  const std::vector<Dot> dots = {Dot::strict};
-#endif
   std::vector<float> x(static_cast<size_t>(m.n_cols * kFewTokens)), bias;
   for (uint64_t i = 0; i < x.size(); ++i) x[i] = 3 * uniform_pm1(19, i);
   for (int64_t i = 0; i < m.n_cols; ++i) x[static_cast<size_t>(i)] = i % 32 < 16 ? 2.0f : -2.0f;  // extremes
   for (uint64_t i = 0; i < static_cast<uint64_t>(m.n_rows); ++i) bias.push_back(uniform_pm1(17, i));
   const int64_t n_super = (m.n_rows + 15) / 16, stride = m.n_rows + 3;
-  for (Dot dot : dots) {
+  for (Dot dot : all_dots()) {
     const size_t one = (ActRow::bytes_needed(m.n_cols) + 63) / 64 * 64;
-    Aligned memory(one * kFewTokens);
+    Guarded memory(one * kFewTokens);
     ActRow rows[kFewTokens];
     for (int64_t t = 0; t < kFewTokens; ++t) {
-      rows[t] = ActRow::at(memory.data + static_cast<size_t>(t) * one, m.n_cols);
+      rows[t] = ActRow::at(memory.data() + static_cast<size_t>(t) * one, m.n_cols);
       quantize_row(&x[static_cast<size_t>(t * m.n_cols)], m.n_cols, matvec_forms(m.dtype, dot), rows[t]);
     }
     for (bool accumulate : {false, true}) {
@@ -68,14 +56,14 @@ TEST_CASE("a few rows times a packed matrix: the bits of one at a time") {
     for (int64_t n_rows : {16, 23}) {
       const int64_t n_cols = info.block_length == 256 ? 768 : 96, in = row_bytes(info.dtype, n_cols);
       const auto rows = random_rows(info.dtype, n_rows, n_cols, 5, n_rows == 23 ? 1e-6 : 1.0);
-      Aligned memory(static_cast<size_t>(*packed_bytes(info.dtype, n_rows, n_cols)));
+      Guarded memory(static_cast<size_t>(*packed_bytes(info.dtype, n_rows, n_cols)));
       const int64_t one = static_cast<int64_t>(*packed_bytes(info.dtype, 1, n_cols));
       for (int64_t r = 0; r < n_rows; r += 16)
         REQUIRE(pack_superrow(info.dtype, rows.data() + r * in,
                               static_cast<int>(std::min<int64_t>(16, n_rows - r)), n_cols,
-                              memory.data + r / 16 * one)
+                              memory.data() + r / 16 * one)
                     .ok());
-      check_rows({info.dtype, n_rows, n_cols, memory.data, one});
+      check_rows({info.dtype, n_rows, n_cols, memory.data(), one});
     }
   }
 }
@@ -83,8 +71,8 @@ TEST_CASE("a few rows times a packed matrix: the bits of one at a time") {
 TEST_CASE("a few rows times a trellis matrix: the bits of one at a time") {
   for (DType dtype : {DType::nt2, DType::nt3, DType::nt4}) {
     const TrellisMatrix m = random_trellis(dtype, 32, 160, 3, 1.0);
-    Aligned memory(m.bytes.size());
-    std::memcpy(memory.data, m.bytes.data(), m.bytes.size());
-    check_rows({dtype, m.n_rows, m.n_cols, memory.data, trellis_superrow_bytes(dtype, m.n_cols), &m.code});
+    Guarded memory(m.bytes.size());
+    std::memcpy(memory.data(), m.bytes.data(), m.bytes.size());
+    check_rows({dtype, m.n_rows, m.n_cols, memory.data(), trellis_superrow_bytes(dtype, m.n_cols), &m.code});
   }
 }

@@ -12,6 +12,7 @@
 #include "kernels/pack.h"
 #include "kernels/reference.h"
 #include "kernels/rotate.h"
+#include "support/kernel_memory.h"
 #include "support/trellis_weights.h"
 
 using namespace nutshell;
@@ -20,30 +21,6 @@ using namespace nutshell::test;
 namespace {
 
 constexpr double kEps = 0x1p-24;
-
-std::vector<Dot> all_dots() {
-#if NUTSHELL_RELAXED
-  return {Dot::strict, Dot::pairs, Dot::quads};
-#else
-  return {Dot::strict};
-#endif
-}
-
-// 64-byte aligned, with guard bytes behind.
-struct Room {
-  explicit Room(size_t n) : storage(n + 192, 0xA5), n_bytes(n) {
-    data = storage.data() + (64 - reinterpret_cast<uintptr_t>(storage.data()) % 64) % 64;
-  }
-  bool intact() const {
-    for (size_t i = 0; i < 64; ++i)
-      if (data[n_bytes + i] != 0xA5) return false;
-    return true;
-  }
-  float* floats() { return reinterpret_cast<float*>(data); }
-  std::vector<uint8_t> storage;
-  size_t n_bytes;
-  uint8_t* data;
-};
 
 struct Products {
   std::vector<float> x, bias;
@@ -84,21 +61,21 @@ TEST_CASE("trellis: matvec and matmul in every form") {
       for (int64_t n_rows : {1, 16, 17, 40}) {
         const TrellisMatrix m =
             random_trellis(info.dtype, n_rows, n_cols, static_cast<uint64_t>(n_rows), 1.0);
-        Room weights(m.bytes.size());
+        Guarded weights(m.bytes.size());
         const int64_t one = trellis_superrow_bytes(info.dtype, n_cols), n_super = (n_rows + 15) / 16;
         REQUIRE(*packed_bytes(info.dtype, n_rows, n_cols) == m.bytes.size());
         for (int64_t s = 0; s < n_super; ++s)
           REQUIRE(
-              pack_superrow(info.dtype, m.bytes.data() + s * one, 16, n_cols, weights.data + s * one).ok());
+              pack_superrow(info.dtype, m.bytes.data() + s * one, 16, n_cols, weights.data() + s * one).ok());
         CHECK(weights.intact());
-        const PackedMatrix w{info.dtype, n_rows, n_cols, weights.data, one, &m.code};
+        const PackedMatrix w{info.dtype, n_rows, n_cols, weights.data(), one, &m.code};
         for (int64_t n_tokens : {1, 5, 130}) {
           const Products p = make_products(m, n_tokens, n_tokens == 5);
           for (Dot dot : all_dots()) {
             INFO(info.name << " " << n_rows << " x " << n_cols << ", " << n_tokens << " tokens, form "
                            << static_cast<int>(dot));
-            Room y(static_cast<size_t>(n_tokens * n_rows) * 4), one_row(ActRow::bytes_needed(n_cols));
-            const ActRow row = ActRow::at(one_row.data, n_cols);
+            Guarded y(static_cast<size_t>(n_tokens * n_rows) * 4), one_row(ActRow::bytes_needed(n_cols));
+            const ActRow row = ActRow::at(one_row.data(), n_cols);
             const auto check = [&](float start) {
               for (int64_t t = 0; t < n_tokens; ++t)
                 for (int64_t r = 0; r < n_rows; ++r) {
@@ -114,15 +91,15 @@ TEST_CASE("trellis: matvec and matmul in every form") {
               matvec(w, row, dot, p.bias.data(), false, y.floats() + t * n_rows, 0, n_super);
             }
             check(0);
-            Room tiles_room(ActTiles::bytes_needed(n_cols, n_tokens));
-            Room scratch(matmul_scratch_bytes(info.dtype, n_cols));
-            const ActTiles tiles = ActTiles::at(tiles_room.data, n_cols, n_tokens);
+            Guarded tiles_room(ActTiles::bytes_needed(n_cols, n_tokens));
+            Guarded scratch(matmul_scratch_bytes(info.dtype, n_cols));
+            const ActTiles tiles = ActTiles::at(tiles_room.data(), n_cols, n_tokens);
             for (int64_t t = 0; t < n_tokens; ++t)
               quantize_to_tiles(p.x.data() + t * n_cols, t, matmul_forms(info.dtype, dot), row, tiles);
             for (int64_t t = n_tokens; t % 4 != 0; ++t) clear_in_tiles(t, tiles);
             std::fill_n(y.floats(), n_tokens * n_rows, 2.0f);
             matmul(w, tiles, n_tokens, dot, {y.floats(), n_rows, p.bias.data(), true}, 0, n_super,
-                   scratch.data);
+                   scratch.data());
             check(2);
             CHECK(scratch.intact());
             CHECK(tiles_room.intact());

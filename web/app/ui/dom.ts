@@ -33,6 +33,7 @@ const kPaths: Record<string, string> = {
   device: 'M4 5h16v11H4zM9 20h6M12 16v4',
   served: 'M12 4v11M7 11l5 5 5-5M5 20h14',
   bin: 'M5 7h14M9 7V4h6v3M7 7l1 13h8l1-13',
+  smaller: 'M4 12h6M7 9l3 3-3 3M20 12h-6M17 9l-3 3 3 3M12 4v16',
   shield: 'M12 3l7 3v5c0 5-3 8-7 10-4-2-7-5-7-10V6z',
 };
 
@@ -51,6 +52,11 @@ export function icon(name: string): SVGSVGElement {
 /** A button of an icon and, if given, words. `label` is what screen readers and tooltips say. */
 export function iconButton(name: string, label: string, onclick: () => void, words = '', props: Props = {}): HTMLButtonElement {
   return h('button', { type: 'button', class: 'small', title: label, 'aria-label': label, onclick, ...props }, icon(name), words && h('span', {}, words));
+}
+
+/** With a capital, unless it begins with an address or the name of a file. */
+export function sentence(text: string): string {
+  return /^([a-z]+:|\S*\.\S)/.test(text) ? text : text.charAt(0).toUpperCase() + text.slice(1);
 }
 
 export function bytes(count: number): string {

@@ -26,6 +26,7 @@ export class ModelPanel {
     readonly catalog: Catalog,
     readonly load: (request: LoadRequest) => void,
     readonly current: () => string | null, // address of the model that answers
+    readonly smaller: (model: { url: string; name: string } | null, opener: HTMLElement) => void, // null: the user chooses there
   ) {
     this.#panel = this.#build();
     this.#picker.addEventListener('click', () => this.open());
@@ -106,7 +107,8 @@ export class ModelPanel {
       icon(complete ? 'device' : 'served'), h('span', { class: 'offer-name' }, request.name), h('span', { class: 'offer-note' }, words),
       memory && h('span', { class: memory.tight ? 'offer-note tight' : 'offer-note' }, memory.text));
     const remove = storedBytes > 0 && !use && iconButton('bin', `Delete ${request.name} from this device`, () => void this.#remove(address));
-    return h('li', {}, pick, remove);
+    const shrink = complete && iconButton('smaller', `Make ${request.name} smaller`, () => this.#smaller({ url: address, name: request.name }));
+    return h('li', {}, pick, shrink, remove);
   }
 
   /** Loads it once its terms, if it has some, were accepted. */
@@ -130,6 +132,12 @@ export class ModelPanel {
     dialog.showModal();
   }
 
+  /** The panel goes; the other one takes its place. */
+  #smaller(model: { url: string; name: string } | null): void {
+    this.close();
+    this.smaller(model, this.#picker);
+  }
+
   async #remove(address: string): Promise<void> {
     await deleteModel(address);
     await this.refresh();
@@ -150,7 +158,8 @@ export class ModelPanel {
     const file = h('div', { class: 'row file-row' }, this.#file, h('label', { class: 'button quiet', for: 'model-file' }, icon('file'), 'Open a file'),
       this.#folder, h('label', { class: 'button quiet', for: 'model-folder' }, 'or a folder'),
       h('label', { class: 'check' }, this.#keep, 'Keep a copy on this device'));
-    return h('section', { class: 'panel', role: 'dialog', 'aria-label': 'Models' }, h('h2', {}, 'Models'), this.#list, form, file,
+    const smaller = h('button', { type: 'button', class: 'button quiet', 'data-testid': 'smaller-open', onclick: () => this.#smaller(null) }, icon('smaller'), 'Make a model smaller');
+    return h('section', { class: 'panel', role: 'dialog', 'aria-label': 'Models' }, h('h2', {}, 'Models'), this.#list, form, file, smaller,
       h('p', { class: 'hint' }, 'A GGUF file of a supported kind, all parts of a split one, or a Hugging Face folder. A model is fetched once and then lives on this device.'));
   }
 

@@ -1,7 +1,7 @@
 // What stands under the conversation: the progress of a load, and an error with its ways out.
 
 import type { AppState, Problem, Progress, Store, Way } from '../state.ts';
-import { byId, bytes, h, iconButton, seconds } from './dom.ts';
+import { byId, bytes, h, iconButton, seconds, sentence } from './dom.ts';
 
 const kWayNames: Record<Way, string> = {
   retry: 'Try again',
@@ -80,9 +80,8 @@ export class Notices {
 
   #card({ code, message, advice, ways }: Problem): HTMLElement {
     const buttons = ways.map((way, index) => h('button', { type: 'button', class: index === 0 ? 'button' : 'button quiet', onclick: () => this.ways[way]() }, kWayNames[way]));
-    const text = /^[a-z]+:/.test(message) ? message : message.charAt(0).toUpperCase() + message.slice(1); // not of an address
     return h('div', { class: 'card error', role: 'alert', 'data-testid': 'error', 'data-code': code },
-      h('div', { class: 'row' }, h('p', { class: 'card-title' }, text), iconButton('close', 'Dismiss', this.onDismiss)),
+      h('div', { class: 'row' }, h('p', { class: 'card-title' }, sentence(message)), iconButton('close', 'Dismiss', this.onDismiss)),
       h('p', { class: 'card-note' }, advice), h('div', { class: 'row ways' }, ...buttons));
   }
 }

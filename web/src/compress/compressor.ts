@@ -22,7 +22,7 @@ export class Compressor {
   /**
    * Reads the header of a stored model (its address) or of a file, which is copied to the device's storage first, and plans.
    * Throws EngineError: `out_of_memory`, `quota` (with numbers), `unsupported_architecture`, `corrupt_file`,
-   * `invalid_argument` (compressed already), `busy` ... `createWorker` is for tests.
+   * `already_compressed`, `busy` ... `createWorker` is for tests.
    */
   static async open(source: string | File | Blob, options: CompressOptions = {}, createWorker: () => WorkerLike = startWorker): Promise<Compressor> {
     const { signal, onProgress, ...settings } = options;

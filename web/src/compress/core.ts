@@ -127,12 +127,14 @@ export class CompressCore extends WasmModule<CompressModule> {
   }
 
   result(): CoreResult {
-    return this.call('result') as CoreResult;
+    const { bytes, bitsPerWeight, predictedKl, meanKl, top1Agreement, perplexityBefore, perplexityAfter } = this.call('result') as CoreResult;
+    return { bytes, bitsPerWeight, predictedKl, meanKl, top1Agreement, perplexityBefore, perplexityAfter };
   }
 
-  /** A failed allocation ends the module: the plan counts all of it, but not what the device itself lacks. */
+  /** A failed allocation aborts the module: the plan counts all of it, but not what the device itself lacks. */
   protected override failure(name: string, detail: string, cause: unknown): EngineError {
-    return new EngineError('out_of_memory', `the compressor stopped in ${name} with ${this.memoryBytes} bytes of memory: ${detail}`, {
+    if (/out of bounds|null function|signature/i.test(detail)) return super.failure(name, detail, cause);
+    return new EngineError('out_of_memory', `the compressor stopped in ${name} with ${Math.round(this.memoryBytes / 1e6)} MB of memory: ${detail}`, {
       advice: 'Close other tabs and start again: it goes on where it stopped. Or use the program scripts/nutshell compress.',
       cause,
     });

@@ -9,7 +9,7 @@ import { newRecord, recordId, type GrowingFile, type ModelRecord, type ModelStor
 import type { CompressCore, CorePlan, CoreStep } from './core.ts';
 import { Progress, type CallKind } from './progress.ts';
 import type { CompressCalls, OpenRequest } from './protocol.ts';
-import { close, keepFile, kSpareBytes, openFile, openStored, type OpenSource } from './source.ts';
+import { close, inUnits, keepFile, kSpareBytes, openFile, openStored, type OpenSource } from './source.ts';
 import { readTexts, type TextDeps } from './texts.ts';
 import type { CompressPlan, CompressProgress, CompressResult, SizeChoice } from './types.ts';
 
@@ -174,7 +174,7 @@ export class CompressSession implements Handlers<CompressCalls> {
     const there = [...folder.kept.values()].reduce((sum, bytes) => sum + bytes, 0);
     const needed = Math.max(0, plan.storageBytes - there) + kSpareBytes;
     if (free === null || needed <= free) return;
-    throw new EngineError('quota', `making ${name} smaller needs up to ${needed} bytes of storage while it works, ${free} bytes are free`);
+    throw new EngineError('quota', `making ${name} smaller needs up to ${inUnits(needed)} of storage while it works; free: ${inUnits(free)}`);
   }
 
   private async describe({ core, plan, state, folder }: Opened): Promise<CompressPlan> {

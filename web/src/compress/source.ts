@@ -55,6 +55,12 @@ export async function openFile({ blob, name }: Dropped): Promise<OpenSource> {
   return { url: `stored:${encodeURIComponent(name)}`, name, files: [{ name, bytes: blob.size }], readers: [reader] };
 }
 
+/** As the core's format_bytes. */
+export function inUnits(bytes: number): string {
+  if (bytes >= 1e9) return `${(bytes / 1e9).toFixed(2)} GB`;
+  return bytes >= 1e6 ? `${(bytes / 1e6).toFixed(1)} MB` : `${bytes} bytes`;
+}
+
 /** Puts a file into the store; one that is there with the same bytes is not copied again. Errors: `quota`. */
 export async function keepFile(
   { blob, name }: Dropped,
@@ -66,7 +72,7 @@ export async function keepFile(
   if (there?.complete && (await isSame(blob, there, models))) return;
   const free = await models.freeBytes();
   if (free !== null && blob.size + kSpareBytes > free) {
-    throw new EngineError('quota', `${name} needs ${blob.size} bytes of storage, ${free} bytes are free`);
+    throw new EngineError('quota', `${name} needs ${inUnits(blob.size)} of storage; free: ${inUnits(free)}`);
   }
   const record = newRecord(url, name);
   if (there) await models.remove(there);

@@ -81,6 +81,11 @@ export class OpfsStore implements ModelStore {
     }
   }
 
+  /** The file itself, for handing on; to be read in parts. */
+  async openFile(record: ModelRecord): Promise<File> {
+    return holding(await this.file(`${record.id}.gguf`), (file) => file.getFile());
+  }
+
   async openWrite(record: ModelRecord): Promise<GrowingFile> {
     return new OpfsFile(await this.openHandle(`${record.id}.gguf`));
   }

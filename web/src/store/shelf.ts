@@ -42,6 +42,16 @@ function modelTitle(url: string, name: string): string {
   return decodeURIComponent(path.split('/').at(-2) ?? '') || name;
 }
 
+/** The file of a complete stored model; its bytes stay on the device until they are read. Errors: `not_found`. */
+export async function storedFile(url: string): Promise<File> {
+  const store = await openOrNull();
+  const record = await store?.find(url);
+  if (!store || !record?.complete || record.parts) {
+    throw new EngineError('not_found', `no stored model file of ${url}`, { advice: 'It was deleted, or the model has several files.' });
+  }
+  return store.openFile(record);
+}
+
 /** Deletes a stored model or a broken-off download. Errors: `not_found`; `busy` while a load uses it. */
 export async function deleteModel(url: string): Promise<void> {
   const store = await openOrNull();

@@ -1,0 +1,88 @@
+// The real one, under scripts/test --full only: SmolLM2 made smaller in the tab at three sizes, from the shelf with the
+// slider; predicted against measured divergence, the middle size against the native tool; time, memory and the longest
+// main-thread task go to build/logs/compress-tab.json.
+
+import { execFile } from 'node:child_process';
+import { mkdir, writeFile } from 'node:fs/promises';
+import path from 'node:path';
+import { promisify } from 'node:util';
+import { browserProcess, watchMemory } from '../../../scripts/bench/src/processes.mjs';
+import { check, equal, kModel, kModelName, kRoot } from '../harness.mjs';
+import { openSmaller, reportOf, storedHash } from './compress.mjs';
+
+const kMinute = 60_000;
+const kSizes = [44e6, 53e6, 64e6]; // the slider's nearest are taken
+const kPredictionOff = 0.25;
+const kNativeOff = 0.01;
+
+/** Every place of the slider: {bytes (to a MB), kl}, as a screen reader is told them. */
+async function sizes(page) {
+  const slider = page.getByRole('slider', { name: 'Size' });
+  const found = [];
+  await slider.focus();
+  await page.keyboard.press('Home');
+  for (let i = 0; i <= Number(await slider.getAttribute('max')); i++) {
+    const text = await slider.getAttribute('aria-valuetext');
+    found.push({ bytes: 1e6 * Number(/^(\d+) MB/.exec(text)[1]), kl: Number(/KL ([\d.]+)/.exec(text)[1]) });
+    await page.keyboard.press('ArrowRight');
+  }
+  return found;
+}
+
+async function makeSize(app, page, places, wanted) {
+  const off = ({ bytes }) => Math.abs(bytes - wanted);
+  const index = places.reduce((best, place, i) => (off(place) < off(places[best]) ? i : best), 0);
+  await page.keyboard.press('Home');
+  for (let i = 0; i < index; i++) await page.keyboard.press('ArrowRight');
+  await app.hook('smaller-make').click();
+  const { text, ...result } = await reportOf(app, 60 * kMinute);
+  console.log(`        ${text}`);
+  equal((await storedHash(app, result.url)).bytes, result.bytes, 'bytes on the device');
+  return result;
+}
+
+async function smolLm({ app, page, profile, server }) {
+  await page.addInitScript(() => {
+    window.longTasks = [];
+    new PerformanceObserver((list) => window.longTasks.push(...list.getEntries().map(({ duration }) => duration))).observe({ type: 'longtask' });
+  });
+  await app.open('?load=0');
+  await app.loadUrl(`models/${kModelName}`);
+  await app.ready();
+  await openSmaller(app, page, kModelName);
+  await page.evaluate(() => (window.longTasks.length = 0)); // what the page's start took is not meant
+  const memory = watchMemory(browserProcess(profile));
+  const start = performance.now();
+  await app.hook('smaller-start').click();
+  await app.hook('smaller-slider').waitFor({ timeout: 60 * kMinute });
+  const measuring = (performance.now() - start) / 1000;
+  const places = await sizes(page);
+  const made = [];
+  for (const wanted of kSizes) {
+    if (made.length) await app.hook('smaller-another').click();
+    await app.hook('smaller-slider').focus();
+    made.push(await makeSize(app, page, places, wanted));
+  }
+  const longTasks = await page.evaluate(() => window.longTasks);
+  const peak = memory.stop();
+  await app.hook('smaller-chat').click();
+  await app.ready();
+  const answer = await app.ask('What is the capital of France? Answer in one sentence.');
+  const middle = made[1];
+  const { stdout } = await promisify(execFile)(path.join(kRoot, 'build/native/nutshell'),
+    ['compress', kModel, '-o', path.join(profile, 'native.gguf'), '--size', String(middle.bytes), '--windows', '8', '--held-out', '8', '--json'],
+    { env: { ...process.env, NUTSHELL_CALIBRATION: path.join(server.root, 'calibration') } });
+  const native = JSON.parse(stdout);
+  const record = { measuringSeconds: measuring, made, longTasks, peakBytes: peak, native, answer };
+  await mkdir(path.join(kRoot, 'build/logs'), { recursive: true });
+  await writeFile(path.join(kRoot, 'build/logs/compress-tab.json'), JSON.stringify(record, null, 1));
+  for (const { bytes, predictedKl, meanKl } of made)
+    check(Math.abs(predictedKl - meanKl) <= kPredictionOff * meanKl, `${bytes} bytes: predicted KL ${predictedKl}, measured ${meanKl}`);
+  equal(middle.bytes, native.bytes, 'the size, against the native tool');
+  check(Math.abs(middle.meanKl - native.mean_kl) <= kNativeOff * native.mean_kl, `KL ${middle.meanKl}, the native tool has ${native.mean_kl}`);
+  check(/Paris/.test(answer), `the answer of the ${made[2].bytes} bytes: ${answer}`);
+  const each = made.map(({ bytes, predictedKl, meanKl, seconds }) => `${(bytes / 1e6).toFixed(1)} MB: KL ${predictedKl.toFixed(3)} predicted, ${meanKl.toFixed(3)} measured, ${seconds.toFixed(0)} s`);
+  return `(${each.join('; ')}; peak of the tab ${(peak / 1e6).toFixed(0)} MB; ${longTasks.length} tasks over 50 ms)`;
+}
+
+export const stories = [{ name: 'smaller: SmolLM2 at three sizes', ms: 180 * kMinute, work: smolLm }];

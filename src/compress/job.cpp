@@ -138,8 +138,8 @@ Steps CompressJob::measure() {
   analysis_ = {no_statistics(source_.graph), std::vector<std::vector<double>>(targets_.size())};
   if (!options_.data_free) {
     if (source_.weights.empty()) RUN_STEPS(read_weights(source_));
-    RUN_STEPS(gather_statistics(source_.graph, source_.weights, windows_, source_.hparams.pooling, options_.seed, pool_,
-                                analysis_.statistics));
+    RUN_STEPS(gather_statistics(source_.graph, source_.weights, windows_, source_.hparams.pooling,
+                                options_.seed, pool_, analysis_.statistics));
   }
   RUN_STEPS(measure_errors());
   analysis_.statistics.inputs = {};

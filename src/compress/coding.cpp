@@ -54,7 +54,8 @@ class Coder {
 Steps Coder::code(const Statistics& statistics, std::vector<std::span<const int32_t>> windows,
                   std::vector<Matrix>& weights) {
   for (Target& t : targets_)
-    if (t.tokens() || t.positions) RUN_STEPS(code_table(t, statistics, weights[static_cast<size_t>(t.weight)]));
+    if (t.tokens() || t.positions)
+      RUN_STEPS(code_table(t, statistics, weights[static_cast<size_t>(t.weight)]));
   for (const std::span<const int32_t> window : windows)
     runs_.emplace_back(source_.graph, weights, pool_).begin(window);
   for (size_t i = 0; i < source_.graph.ops.size(); ++i) {

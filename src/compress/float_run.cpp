@@ -69,9 +69,10 @@ std::vector<ActId> acts_of(const LinearOp& op) {
 }
 
 template <typename T>
-concept Known = std::is_same_v<T, EmbedOp> || std::is_same_v<T, RmsNormOp> ||
-    std::is_same_v<T, LayerNormOp> || std::is_same_v<T, LinearOp> || std::is_same_v<T, RopeOp> || std::is_same_v<T, AttentionOp> || std::is_same_v<T, GatedActivationOp> ||
-    std::is_same_v<T, AddOp> || std::is_same_v<T, SelectRowsOp>;
+concept Known =
+    std::is_same_v<T, EmbedOp> || std::is_same_v<T, RmsNormOp> || std::is_same_v<T, LayerNormOp> ||
+    std::is_same_v<T, LinearOp> || std::is_same_v<T, RopeOp> || std::is_same_v<T, AttentionOp> ||
+    std::is_same_v<T, GatedActivationOp> || std::is_same_v<T, AddOp> || std::is_same_v<T, SelectRowsOp>;
 
 }  // namespace
 
@@ -108,9 +109,7 @@ void softmax_rows(ThreadPool& pool, Matrix& x) {
 namespace {
 
 bool known(const AttentionOp& op) { return op.sinks == kNone && (op.causal || op.window == 0); }
-bool known(const GatedActivationOp& op) {
-  return op.activation != Activation::swiglu_clamped;
-}
+bool known(const GatedActivationOp& op) { return op.activation != Activation::swiglu_clamped; }
 bool known(const RopeOp& op) { return op.offset == 0; }
 template <typename T>
 bool known(const T&) {

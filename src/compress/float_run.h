@@ -39,8 +39,8 @@ class FloatRun {
   // unsupported_architecture naming an op that this file has no formula for.
   static Status check(const Graph& graph);
 
-  // tokens at positions 0, 1, ...; every position gives logits (an embedding model: its vector). keep: hold what backward() needs; else
-  // activations that no later op reads are dropped.
+  // tokens at positions 0, 1, ...; every position gives logits (an embedding model: its vector). keep: hold
+  // what backward() needs; else activations that no later op reads are dropped.
   void forward(std::span<const int32_t> tokens, bool keep, const InputHook& hook = {});
   // [n_tokens, n_vocab] of the last forward(); may be overwritten by the caller.
   Matrix& logits() { return *acts_[static_cast<size_t>(graph_.logits)]; }

@@ -138,8 +138,8 @@ Steps CompressJob::measure() {
   analysis_ = {no_statistics(source_.graph), std::vector<std::vector<double>>(targets_.size())};
   if (!options_.data_free) {
     if (source_.weights.empty()) RUN_STEPS(read_weights(source_));
-    RUN_STEPS(gather_statistics(source_.graph, source_.weights, windows_, source_.hparams.pooling, options_.seed, pool_,
-                                analysis_.statistics));
+    RUN_STEPS(gather_statistics(source_.graph, source_.weights, windows_, source_.hparams.pooling,
+                                options_.seed, pool_, analysis_.statistics));
   }
   RUN_STEPS(measure_errors());
   analysis_.statistics.inputs = {};
@@ -251,12 +251,12 @@ struct CompressJob::Try {
   std::vector<Matrix> after;
 };
 
-// What is measured is a little more than what is predicted, by a share that changes slowly with the size:
-// each try corrects it. The smallest file that stays below the limit is the one.
+// What is measured is near what is predicted, by a share that changes slowly with the size: each try corrects
+// it. The smallest file that stays below the limit is the one.
 Steps CompressJob::make_below(double max_kl) {
   constexpr int kTries = 5;
   constexpr double kNearEnough = 0.93;
-  double share = 1.1;
+  double share = 1.0;
   int failed = 0;  // tries that came out above: the next ones aim lower
   std::optional<Try> best;
   RUN_STEPS(prepare());

@@ -66,13 +66,18 @@ Status CompressJob::check_size(uint64_t bytes) const {
   return {};
 }
 
+// What is measured of what the rows' errors add up to: the moments are estimated on the safe side. SmolLM2:
+// .86 of it at 53 MB, .70 at 64.
+constexpr double kMeasuredShare = 0.8;
+
 Status CompressJob::share(uint64_t bytes, std::vector<Target>& targets, double& predicted_kl) const {
   RETURN_IF_ERROR(check_size(bytes));
   uint64_t least = 0;
   for (const Target& t : targets) least += t.bytes();
   // The file's head depends on how the matrices are cut up: what it takes is taken from the codes.
   for (uint64_t head = file_bytes(targets) - least;;) {
-    predicted_kl = share_bits(targets, analysis_.errors, std::max(least, bytes - std::min(head, bytes)));
+    predicted_kl = kMeasuredShare *
+                   share_bits(targets, analysis_.errors, std::max(least, bytes - std::min(head, bytes)));
     const uint64_t total = file_bytes(targets);
     if (total <= bytes || head + least >= bytes) return {};
     head += total - bytes;

@@ -5,7 +5,7 @@
 
 namespace nutshell::compress {
 
-inline constexpr int64_t kInputWindows = 3;
+inline constexpr int64_t kInputWindows = 2;
 
 // Changes whenever equal models, texts and options give another file than before.
 inline constexpr const char* kRecipeVersion = "3";
@@ -16,7 +16,7 @@ struct CompressOptions {
   double max_kl = 0;            // instead of a size: the smallest file found that stays below, measured
   bool data_free = false;       // no calibration: every input and output of a matrix counts alike
   int64_t window_tokens = 512;  // of calibration and evaluation
-  int64_t windows = 24;   // of calibration: of gradients; inputs are taken from kInputWindows times as many
+  int64_t windows = 36;   // of calibration: of gradients; inputs are taken from kInputWindows times as many
   int64_t held_out = 16;  // windows of evaluation; 0: nothing is measured
   uint64_t seed = 1;
   double damp_inputs = 0.01, damp_outputs = 0.03;  // times the mean of the diagonal

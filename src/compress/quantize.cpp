@@ -85,8 +85,8 @@ CodedMatrix prepare_coded(int bits, const Matrix& w, int64_t first, int64_t n) {
 
 namespace {
 
-// Root-mean-squares a row's step is tried with, by width. With feedback targets vary more than weights do, and
-// what is far out costs most where steps are small. One try at the middle one against three, errors: NT2
+// Root-mean-squares a row's step is tried with, by width. With feedback targets vary more than weights do,
+// and what is far out costs most where steps are small. One try at the middle one against three, errors: NT2
 // .0901, .0881; NT3 .0241, .0236; NT4 .0071, .0069.
 constexpr int kTries = 3;
 constexpr float kScales[][kTries] = {{0.95f, 1.01f, 1.07f}, {0.98f, 1.045f, 1.11f}, {0.92f, 0.98f, 1.04f}};

@@ -37,10 +37,10 @@ struct CodedMatrix {
   float scale = 1.0f;                // of the whole matrix; value = scale * row scale * (T1 + T2 - zero)
 };
 
-// Rows [begin, end) of rotated: rotated columns in stream order. They become their errors: with outputs, those
-// of the rows before begin are what its rows aim to make up for. Without (null) rows do not see each other.
-// coded gets its rows. Deterministic; single-threaded, so that matrices (or, without outputs, ranges of rows)
-// can be coded at the same time.
+// Rows [begin, end) of rotated: rotated columns in stream order. They become their errors: with outputs,
+// those of the rows before begin are what its rows aim to make up for. Without (null) rows do not see each
+// other. coded gets its rows. Deterministic; single-threaded, so that matrices (or, without outputs, ranges
+// of rows) can be coded at the same time.
 void quantize_rows(const MetricFactor& inputs, const MetricFactor* outputs, int64_t begin, int64_t end,
                    Matrix& rotated, CodedMatrix& coded);
 

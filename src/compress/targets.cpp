@@ -132,8 +132,7 @@ double share_bits(std::vector<Target>& targets, const std::vector<std::vector<do
     for (int64_t first = 0; first < t.n_rows; first += group_rows(t)) {
       const int64_t n = std::min(group_rows(t), t.n_rows - first);
       double sum = 0;
-      for (int64_t r = first; r < first + n; ++r)
-        sum += error[static_cast<size_t>(t.row_of(r))];
+      for (int64_t r = first; r < first + n; ++r) sum += error[static_cast<size_t>(t.row_of(r))];
       Budget& item = items.emplace_back();
       for (int k = kMinBits; k <= kMaxBits; ++k) {
         item.cost[static_cast<size_t>(k)] = sum * coding_error(k);

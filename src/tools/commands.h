@@ -60,7 +60,7 @@ struct CompressCommand {
   bool data_free = false;
   std::string vocabulary = "keep";  // or a text whose tokens stay
   std::vector<std::string> calibration, evaluation;
-  int64_t windows = 24, held_out = 16;
+  int64_t windows = 36, held_out = 16;
   double damp_inputs = 0, damp_outputs = 0;  // 0: the defaults
   double heal = 0;                           // minutes
   uint64_t seed = 1;

@@ -1,5 +1,6 @@
-// A tiny random model (llama; also qwen2 with its biases, gemma3 with its norms) as a whole GGUF file in memory, with a byte-level vocabulary: what the engine's
-// tests load. Tests may change the writer before build() to make one thing wrong.
+// A tiny random model (llama; also qwen2 with its biases, gemma3 with its norms) as a whole GGUF file in
+// memory, with a byte-level vocabulary: what the engine's tests load. Tests may change the writer before
+// build() to make one thing wrong.
 #pragma once
 
 #include <cmath>

@@ -331,7 +331,8 @@ TEST_CASE("compress: healing brings the logits nearer, in the numbers that a fil
   const std::vector<Matrix> before = healed(one, 0, before_targets), after = healed(one, 40, targets);
   const auto kl = [&](const std::vector<Matrix>& weights) {
     Comparison total;
-    Steps steps = compare(source->graph, source->weights, weights, none, 1, windows, Pooling::none, one, total);
+    Steps steps =
+        compare(source->graph, source->weights, weights, none, 1, windows, Pooling::none, one, total);
     REQUIRE(run_to_end(std::move(steps), {}).ok());
     return total.mean_kl;
   };

@@ -58,7 +58,7 @@ MemoryPlan plan_memory(const Graph& graph, const CompressOptions& options, int64
   const Sizes s = sizes_of(graph);
   // A matrix in code space, its codes a byte each, and the bytes that are kept of it.
   const uint64_t coded = 5 * s.largest_target + s.largest_target / 2;
-  if (options.data_free) return {coded + kReadBytes, 0, 0, s.codes};
+  if (options.data_free) return {coded + std::min(kReadBytes, 4 * s.largest_target), 0, 0, s.codes};
   const uint64_t target = coded + 4 * s.largest_target;  // and the rows they decode to
   const auto tokens = static_cast<uint64_t>(options.window_tokens);
   // While a matrix is coded: two factors, each with three squares in f64.

@@ -7,6 +7,8 @@
 namespace nutshell::compress {
 namespace {
 
+constexpr uint64_t kReadBytes = 16u << 20;  // stored bytes of a tensor on their way
+
 uint64_t square(int64_t n) { return static_cast<uint64_t>(n) * static_cast<uint64_t>(n) * sizeof(float); }
 
 // Sizes of a graph in bytes, activations per token.
@@ -54,9 +56,10 @@ Sizes sizes_of(const Graph& graph) {
 
 MemoryPlan plan_memory(const Graph& graph, const CompressOptions& options, int64_t windows) {
   const Sizes s = sizes_of(graph);
-  // A matrix in code space, its codes a byte each, the rows they decode to.
-  const uint64_t target = 9 * s.largest_target;
-  if (options.data_free) return {5 * s.largest_target, 0, 0, s.codes};
+  // A matrix in code space, its codes a byte each, and the bytes that are kept of it.
+  const uint64_t coded = 5 * s.largest_target + s.largest_target / 2;
+  if (options.data_free) return {coded + std::min(kReadBytes, 4 * s.largest_target), 0, 0, s.codes};
+  const uint64_t target = coded + 4 * s.largest_target;  // and the rows they decode to
   const auto tokens = static_cast<uint64_t>(options.window_tokens);
   // While a matrix is coded: two factors, each with three squares in f64.
   const uint64_t factors = 2 * 7 * s.largest_square;

@@ -2,6 +2,7 @@
 // some other program made.
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <cstring>
 #include <map>
 

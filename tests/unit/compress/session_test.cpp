@@ -2,6 +2,7 @@
 // it refuses.
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <cstring>
 #include <map>
 

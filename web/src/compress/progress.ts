@@ -16,17 +16,17 @@ const kParts: Record<CallKind, { calibrated: Part[]; free: Part[] }> = {
   open: { calibrated: [{ stage: 'reading', shown: 'reading', share: 1 }], free: [{ stage: 'reading', shown: 'reading', share: 1 }] },
   analyse: {
     calibrated: [
-      { stage: 'reading', shown: 'reading', share: 0.02 },
-      { stage: 'measuring', shown: 'measuring', share: 0.63 },
-      { stage: 'weighing', shown: 'measuring', share: 0.35 },
+      { stage: 'reading', shown: 'reading', share: 0.01 },
+      { stage: 'measuring', shown: 'measuring', share: 0.94 },
+      { stage: 'weighing', shown: 'measuring', share: 0.05 },
     ],
     free: [{ stage: 'weighing', shown: 'measuring', share: 1 }],
   },
   make: {
     calibrated: [
       { stage: 'reading', shown: 'reading', share: 0.01 },
-      { stage: 'coding', shown: 'coding', share: 0.86 },
-      { stage: 'checking', shown: 'checking', share: 0.12 },
+      { stage: 'coding', shown: 'coding', share: 0.78 },
+      { stage: 'checking', shown: 'checking', share: 0.2 },
       { stage: 'writing', shown: 'writing', share: 0.01 },
     ],
     free: [

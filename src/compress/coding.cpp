@@ -20,7 +20,7 @@ class Coder {
   Steps code_without_data();
 
  private:
-  Steps code_tokens(Target& t, const Statistics& statistics, Matrix& weight);
+  Steps code_table(Target& t, const Statistics& statistics, Matrix& weight);
   Steps code_linear(const LinearOp& op, const Statistics& statistics, std::vector<Matrix>& weights);
   Steps code_run(const Target& t, Run& run, const MetricFactor& inputs, Matrix& rows);
   Steps restore(Target& t);
@@ -54,7 +54,7 @@ class Coder {
 Steps Coder::code(const Statistics& statistics, std::vector<std::span<const int32_t>> windows,
                   std::vector<Matrix>& weights) {
   for (Target& t : targets_)
-    if (t.tokens()) RUN_STEPS(code_tokens(t, statistics, weights[static_cast<size_t>(t.weight)]));
+    if (t.tokens() || t.positions) RUN_STEPS(code_table(t, statistics, weights[static_cast<size_t>(t.weight)]));
   for (const std::span<const int32_t> window : windows)
     runs_.emplace_back(source_.graph, weights, pool_).begin(window);
   for (size_t i = 0; i < source_.graph.ops.size(); ++i) {
@@ -120,7 +120,7 @@ Steps Coder::code_run(const Target& t, Run& run, const MetricFactor& inputs, Mat
   constexpr int64_t kRows = 256, kValues = 4 << 20;
   const int64_t at_once = std::max<int64_t>(1, kValues / (kRows * t.n_cols)) * kRows;
   to_code_space(pool_, options_.seed, rows);
-  CodedMatrix coded = prepare_coded(run.coded.bits, rows);
+  CodedMatrix coded = prepare_coded(run.coded.bits, rows, 0, rows.rows());
   for (int64_t first = 0; first < rows.rows(); first += at_once) {
     const int64_t end = std::min(rows.rows(), first + at_once);
     for_items(pool_, (end - first + kRows - 1) / kRows, [&](int64_t i) {
@@ -134,7 +134,7 @@ Steps Coder::code_run(const Target& t, Run& run, const MetricFactor& inputs, Mat
   co_return Status();
 }
 
-Steps Coder::code_tokens(Target& t, const Statistics& statistics, Matrix& weight) {
+Steps Coder::code_table(Target& t, const Statistics& statistics, Matrix& weight) {
   RUN_STEPS(restore(t));
   if (!is_coded(t)) {
     const MetricFactor inputs =
@@ -183,11 +183,15 @@ Steps Coder::code_linear(const LinearOp& op, const Statistics& statistics, std::
   for_items(pool_, static_cast<int64_t>(parts.size()), [&](int64_t i) {
     const size_t p = parts[static_cast<size_t>(i)];
     const auto id = static_cast<size_t>(op.parts[p].weight);
-    const MetricFactor outputs = factor_metric(statistics.outputs[id], options_.damping.outputs);
-    CodedRows& rows = target(op.parts[p]).runs[0].coded;
-    CodedMatrix coded = prepare_coded(rows.bits, weights[id]);
-    quantize_rows(inputs, &outputs, 0, weights[id].rows(), weights[id], coded);
-    rows = {coded.bits, coded.scale, pack(coded)};
+    Target& t = target(op.parts[p]);
+    const MetricFactor outputs = factor_outputs(statistics.outputs[id], t.order, options_.damping.outputs);
+    Matrix rows(t.n_rows, t.n_cols);
+    for (int64_t r = 0; r < t.n_rows; ++r) rows.row(r) = weights[id].row(t.row_of(r));
+    for (Run& run : t.runs) {
+      CodedMatrix coded = prepare_coded(run.coded.bits, rows, run.first_row, run.n_rows);
+      quantize_rows(inputs, &outputs, run.first_row, run.first_row + run.n_rows, rows, coded);
+      run.coded = {coded.bits, coded.scale, pack(coded)};
+    }
   });
   for (const size_t p : parts) {
     decode_rows(target(op.parts[p]), weight(p));

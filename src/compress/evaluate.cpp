@@ -2,6 +2,7 @@
 
 #include <cmath>
 
+#include "compress/embedding.h"
 #include "compress/items.h"
 #include "compress/rotation.h"
 
@@ -47,7 +48,7 @@ Row compare_row(const Eigen::Ref<const Vector>& a, const Eigen::Ref<const Vector
 
 Steps compare(const Graph& graph, const std::vector<Matrix>& before, const std::vector<Matrix>& after,
               std::vector<bool> coded, uint64_t rotation_seed, std::vector<std::span<const int32_t>> windows,
-              ThreadPool& pool, Comparison& total) {
+              Pooling pooling, ThreadPool& pool, Comparison& total) {
   FloatRun first(graph, before, pool), second(graph, after, pool);
   total = {};
   const InputHook as_at_run_time = [&](const LinearOp& op, Matrix& x) {
@@ -61,6 +62,13 @@ Steps compare(const Graph& graph, const std::vector<Matrix>& before, const std::
   for (const std::span<const int32_t>& window : windows) {
     first.forward(window, false);
     second.forward(window, false, as_at_run_time);
+    if (pooling != Pooling::none) {
+      total.mean_cosine += static_cast<double>(
+          text_vector(first.logits(), pooling).dot(text_vector(second.logits(), pooling)));
+      ++total.scored;
+      co_yield worked(Stage::checking, &window - windows.data() + 1, static_cast<int64_t>(windows.size()));
+      continue;
+    }
     std::vector<Row> rows(window.size() - 1);
     for_items(pool, static_cast<int64_t>(rows.size()), [&](int64_t t) {
       rows[static_cast<size_t>(t)] =
@@ -79,6 +87,7 @@ Steps compare(const Graph& graph, const std::vector<Matrix>& before, const std::
   total.perplexity_before = std::exp(nll_before / n);
   total.perplexity_after = std::exp(nll_after / n);
   total.mean_kl /= n;
+  total.mean_cosine /= n;
   total.top1_agreement = static_cast<double>(agreed) / n;
   co_return Status();
 }

@@ -8,18 +8,20 @@
 #include "compress/float_run.h"
 #include "compress/steps.h"
 #include "engine/quality.h"
+#include "model/hparams.h"
 
 namespace nutshell::compress {
 
 struct Comparison {
   double perplexity_before = 0, perplexity_after = 0, mean_kl = 0, top1_agreement = 0;
-  int64_t scored = 0;
+  double mean_cosine = 0;  // of an embedding model, instead: of the vectors of a text before and after
+  int64_t scored = 0;      // tokens; texts
 };
 
 // A step per window; fills total. coded[i]: weight i is in the code, so its input is rotated before it is
 // rounded to 8 bits.
 Steps compare(const Graph& graph, const std::vector<Matrix>& before, const std::vector<Matrix>& after,
               std::vector<bool> coded, uint64_t rotation_seed, std::vector<std::span<const int32_t>> windows,
-              ThreadPool& pool, Comparison& total);
+              Pooling pooling, ThreadPool& pool, Comparison& total);
 
 }  // namespace nutshell::compress

@@ -15,6 +15,7 @@ int64_t tiles_of(int64_t n) { return (n + kTile - 1) / kTile; }
 
 float activate(Activation a, float x) {
   if (a == Activation::silu) return x / (1.0f + std::exp(-x));
+  if (a == Activation::gelu_erf) return 0.5f * x * (1.0f + std::erf(x * 0.7071067812f));
   return 0.5f * x * (1.0f + std::tanh(0.7978845608f * (x + 0.044715f * x * x * x)));
 }
 
@@ -23,6 +24,8 @@ float activate_slope(Activation a, float x) {
     const float s = 1.0f / (1.0f + std::exp(-x));
     return s * (1.0f + x * (1.0f - s));
   }
+  if (a == Activation::gelu_erf)
+    return 0.5f * (1.0f + std::erf(x * 0.7071067812f)) + x * 0.3989422804f * std::exp(-0.5f * x * x);
   const float u = 0.7978845608f * (x + 0.044715f * x * x * x), t = std::tanh(u);
   return 0.5f * (1.0f + t) + 0.5f * x * (1.0f - t * t) * 0.7978845608f * (1.0f + 3.0f * 0.044715f * x * x);
 }
@@ -38,11 +41,12 @@ Matrix attention_weights(const AttentionOp& op, const Eigen::Ref<const Matrix, 0
   }
   for (int64_t t = 0; t < p.rows(); ++t) {
     const int64_t first = op.window > 0 ? std::max<int64_t>(0, t - op.window + 1) : 0;
-    auto seen = p.row(t).segment(first, t + 1 - first).array();
+    const int64_t end = op.causal ? t + 1 : p.cols();
+    auto seen = p.row(t).segment(first, end - first).array();
     seen = (seen - seen.maxCoeff()).exp();
     seen /= seen.sum();
     p.row(t).head(first).setZero();
-    p.row(t).tail(p.cols() - t - 1).setZero();
+    p.row(t).tail(p.cols() - end).setZero();
   }
   return p;
 }
@@ -50,9 +54,12 @@ Matrix attention_weights(const AttentionOp& op, const Eigen::Ref<const Matrix, 0
 // Activations an op reads or writes.
 std::vector<ActId> acts_of(const EmbedOp& op) { return {op.out}; }
 std::vector<ActId> acts_of(const RmsNormOp& op) { return {op.in, op.out}; }
+std::vector<ActId> acts_of(const LayerNormOp& op) { return {op.in, op.out}; }
 std::vector<ActId> acts_of(const RopeOp& op) { return {op.x}; }
 std::vector<ActId> acts_of(const AttentionOp& op) { return {op.q, op.k, op.v, op.out}; }
-std::vector<ActId> acts_of(const GatedActivationOp& op) { return {op.gate, op.up, op.out}; }
+std::vector<ActId> acts_of(const GatedActivationOp& op) {
+  return op.up == kNone ? std::vector{op.gate, op.out} : std::vector{op.gate, op.up, op.out};
+}
 std::vector<ActId> acts_of(const AddOp& op) { return {op.a, op.b, op.out}; }
 std::vector<ActId> acts_of(const SelectRowsOp& op) { return {op.in, op.out}; }
 std::vector<ActId> acts_of(const LinearOp& op) {
@@ -62,8 +69,8 @@ std::vector<ActId> acts_of(const LinearOp& op) {
 }
 
 template <typename T>
-concept Known = std::is_same_v<T, EmbedOp> || std::is_same_v<T, RmsNormOp> || std::is_same_v<T, LinearOp> ||
-    std::is_same_v<T, RopeOp> || std::is_same_v<T, AttentionOp> || std::is_same_v<T, GatedActivationOp> ||
+concept Known = std::is_same_v<T, EmbedOp> || std::is_same_v<T, RmsNormOp> ||
+    std::is_same_v<T, LayerNormOp> || std::is_same_v<T, LinearOp> || std::is_same_v<T, RopeOp> || std::is_same_v<T, AttentionOp> || std::is_same_v<T, GatedActivationOp> ||
     std::is_same_v<T, AddOp> || std::is_same_v<T, SelectRowsOp>;
 
 }  // namespace
@@ -100,10 +107,9 @@ void softmax_rows(ThreadPool& pool, Matrix& x) {
 
 namespace {
 
-bool known(const EmbedOp& op) { return op.by == EmbedBy::token && !op.accumulate; }
-bool known(const AttentionOp& op) { return op.sinks == kNone && op.causal; }
+bool known(const AttentionOp& op) { return op.sinks == kNone && (op.causal || op.window == 0); }
 bool known(const GatedActivationOp& op) {
-  return op.up != kNone && (op.activation == Activation::silu || op.activation == Activation::gelu_tanh);
+  return op.activation != Activation::swiglu_clamped;
 }
 bool known(const RopeOp& op) { return op.offset == 0; }
 template <typename T>
@@ -207,14 +213,19 @@ void FloatRun::add_gradient(ActId id, Matrix g) {
 }
 
 void FloatRun::step(const EmbedOp& op, Kept&) {
-  Shared out = fresh(op.out);
-  for (size_t t = 0; t < tokens_.size(); ++t)
-    out->row(static_cast<int64_t>(t)) = weight(op.table).row(tokens_[t]) * op.scale;
-  act(op.out) = std::move(out);
+  if (!op.accumulate) act(op.out) = fresh(op.out);
+  Matrix& out = op.accumulate ? writable(op.out) : *act(op.out);
+  if (!op.accumulate) out.setZero();
+  for (int64_t t = 0; t < out.rows(); ++t) {
+    const int64_t row = op.by == EmbedBy::token      ? tokens_[static_cast<size_t>(t)]
+                        : op.by == EmbedBy::position ? t
+                                                     : 0;
+    out.row(t) += weight(op.table).row(row) * op.scale;
+  }
 }
 
 void FloatRun::back(const EmbedOp& op, Kept&) {
-  Matrix g = take(op.out);
+  Matrix g = op.accumulate ? gradients_[static_cast<size_t>(op.out)] : take(op.out);
   if (op.scale != 1.0f) g *= op.scale;
   observer_->on_embed(op, tokens_, g);
 }
@@ -247,6 +258,44 @@ void FloatRun::back(const RmsNormOp& op, Kept& kept) {
     }
   });
   observer_->on_norm(op, normalised, gy);
+  add_gradient(op.in, std::move(gx));
+}
+
+namespace {
+
+// in without its mean, divided by its deviation; answers 1 / deviation.
+float normalise_row(const Eigen::Ref<const Vector>& in, float eps, Eigen::Ref<Vector> out) {
+  out = (in.array() - in.mean()).matrix();
+  const float by = 1.0f / std::sqrt(out.squaredNorm() / static_cast<float>(out.size()) + eps);
+  out *= by;
+  return by;
+}
+
+}  // namespace
+
+void FloatRun::step(const LayerNormOp& op, Kept& kept) {
+  Shared in = act(op.in), out = fresh(op.out);
+  for_items(pool_, in->rows(), [&](int64_t t) {
+    Vector x(in->cols());
+    normalise_row(in->row(t), op.eps, x);
+    x = x.cwiseProduct(weight(op.weight).row(0));
+    if (op.bias != kNone) x += weight(op.bias).row(0);
+    out->row(t) = x;
+  });
+  if (keep_) kept.a = std::move(in);
+  act(op.out) = std::move(out);
+}
+
+void FloatRun::back(const LayerNormOp& op, Kept& kept) {
+  const Matrix gy = take(op.out);
+  const Matrix& x = *kept.a;
+  Matrix gx(x.rows(), x.cols());
+  for_items(pool_, x.rows(), [&](int64_t t) {
+    Vector n(x.cols());
+    const float by = normalise_row(x.row(t), op.eps, n);
+    const Vector gw = gy.row(t).cwiseProduct(weight(op.weight).row(0));
+    gx.row(t) = by * ((gw.array() - gw.mean()).matrix() - n * (gw.dot(n) / static_cast<float>(n.size())));
+  });
   add_gradient(op.in, std::move(gx));
 }
 
@@ -344,26 +393,27 @@ void FloatRun::back(const AttentionOp& op, Kept& kept) {
 }
 
 void FloatRun::step(const GatedActivationOp& op, Kept& kept) {
-  Shared gate = act(op.gate), up = act(op.up), out = fresh(op.out);
+  Shared gate = act(op.gate), up = op.up == kNone ? nullptr : act(op.up), out = fresh(op.out);
   for_items(pool_, gate->rows(), [&](int64_t t) {
     for (int64_t i = 0; i < gate->cols(); ++i)
-      (*out)(t, i) = activate(op.activation, (*gate)(t, i)) * (*up)(t, i);
+      (*out)(t, i) = activate(op.activation, (*gate)(t, i)) * (up ? (*up)(t, i) : 1.0f);
   });
   if (keep_) kept = {std::move(gate), std::move(up), {}};
   act(op.out) = std::move(out);
 }
 
 void FloatRun::back(const GatedActivationOp& op, Kept& kept) {
-  const Matrix go = take(op.out), &gate = *kept.a, &up = *kept.b;
-  Matrix gg(go.rows(), go.cols()), gu(go.rows(), go.cols());
+  const Matrix go = take(op.out), &gate = *kept.a;
+  const Matrix* up = kept.b.get();
+  Matrix gg(go.rows(), go.cols()), gu(up != nullptr ? go.rows() : 0, go.cols());
   for_items(pool_, go.rows(), [&](int64_t t) {
     for (int64_t i = 0; i < go.cols(); ++i) {
-      gu(t, i) = go(t, i) * activate(op.activation, gate(t, i));
-      gg(t, i) = go(t, i) * up(t, i) * activate_slope(op.activation, gate(t, i));
+      if (up != nullptr) gu(t, i) = go(t, i) * activate(op.activation, gate(t, i));
+      gg(t, i) = go(t, i) * (up != nullptr ? (*up)(t, i) : 1.0f) * activate_slope(op.activation, gate(t, i));
     }
   });
   add_gradient(op.gate, std::move(gg));
-  add_gradient(op.up, std::move(gu));
+  if (up != nullptr) add_gradient(op.up, std::move(gu));
 }
 
 void FloatRun::step(const AddOp& op, Kept&) {

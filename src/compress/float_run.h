@@ -39,7 +39,7 @@ class FloatRun {
   // unsupported_architecture naming an op that this file has no formula for.
   static Status check(const Graph& graph);
 
-  // tokens at positions 0, 1, ...; every position gives logits. keep: hold what backward() needs; else
+  // tokens at positions 0, 1, ...; every position gives logits (an embedding model: its vector). keep: hold what backward() needs; else
   // activations that no later op reads are dropped.
   void forward(std::span<const int32_t> tokens, bool keep, const InputHook& hook = {});
   // [n_tokens, n_vocab] of the last forward(); may be overwritten by the caller.
@@ -59,6 +59,7 @@ class FloatRun {
   };
   void step(const EmbedOp& op, Kept& kept);
   void step(const RmsNormOp& op, Kept& kept);
+  void step(const LayerNormOp& op, Kept& kept);
   void step(const LinearOp& op, Kept& kept);
   void step(const RopeOp& op, Kept& kept);
   void step(const AttentionOp& op, Kept& kept);
@@ -67,6 +68,7 @@ class FloatRun {
   void step(const SelectRowsOp& op, Kept& kept);
   void back(const EmbedOp& op, Kept& kept);
   void back(const RmsNormOp& op, Kept& kept);
+  void back(const LayerNormOp& op, Kept& kept);
   void back(const LinearOp& op, Kept& kept);
   void back(const RopeOp& op, Kept& kept);
   void back(const AttentionOp& op, Kept& kept);

@@ -11,20 +11,48 @@
 
 namespace nutshell::compress {
 
+namespace {
+
+constexpr int64_t kTextTokens = 64;  // of a text that is embedded
+
+// An embedding model reads short texts: as many more.
+CompressOptions options_for(const SourceModel& source, CompressOptions options) {
+  if (source.hparams.pooling == Pooling::none || options.window_tokens <= kTextTokens) return options;
+  options.windows *= options.window_tokens / kTextTokens;
+  options.held_out *= options.window_tokens / kTextTokens;
+  options.window_tokens = kTextTokens;
+  return options;
+}
+
+}  // namespace
+
 CompressJob::CompressJob(SourceModel& source, const CompressOptions& options,
                          std::span<const int32_t> calibration, std::span<const int32_t> evaluation,
                          ThreadPool& pool, KeptBytes kept)
     : source_(source),
-      options_(options),
+      options_(options_for(source, options)),
       calibration_(calibration),
       evaluation_(evaluation),
       pool_(pool),
       kept_(std::move(kept)),
-      coding_{options.seed, {options.damp_inputs, options.damp_outputs}, 0, kept_} {}
+      coding_{options.seed, {options.damp_inputs, options.damp_outputs}, 0, kept_} {
+  std::span<const int32_t> prefix, suffix;
+  if (source.hparams.pooling != Pooling::none) {
+    prefix = source.tokenizer->prefix();
+    suffix = source.tokenizer->suffix();
+  } else if (source.special.add_bos && source.special.bos >= 0) {
+    prefix = {&source.special.bos, 1};
+  }
+  if (prefix.empty() && suffix.empty()) return;
+  framed_[0] = frame_windows(calibration, window_tokens(), prefix, suffix);
+  framed_[1] = frame_windows(evaluation, window_tokens(), prefix, suffix);
+  calibration_ = framed_[0];
+  evaluation_ = framed_[1];
+}
 
 Result<CompressJob::Windows> CompressJob::windows_of(std::span<const int32_t> tokens, int64_t n,
                                                      const char* what) const {
-  const auto length = static_cast<size_t>(std::min(options_.window_tokens, source_.hparams.n_ctx_train));
+  const auto length = static_cast<size_t>(window_tokens());
   if (tokens.size() < length)
     return Status(ErrorCode::invalid_argument, std::string("the ") + what + " text has " +
                                                    std::to_string(tokens.size()) + " tokens, at least " +
@@ -52,6 +80,9 @@ Status CompressJob::check() {
   if (options_.data_free && options_.max_kl > 0)
     return {ErrorCode::invalid_argument,
             "a KL divergence is asked for; without data the model is not run, so none can be measured"};
+  if (source_.hparams.pooling != Pooling::none && (options_.heal_minutes > 0 || options_.max_kl > 0))
+    return {ErrorCode::invalid_argument,
+            "the model embeds texts: it has no probabilities, which healing and a KL divergence need"};
   if (!options_.data_free) {
     ASSIGN_OR_RETURN(texts_, windows_of(calibration_, kInputWindows * options_.windows, "calibration"));
     const size_t n = take_evenly(texts_);
@@ -107,7 +138,7 @@ Steps CompressJob::measure() {
   analysis_ = {no_statistics(source_.graph), std::vector<std::vector<double>>(targets_.size())};
   if (!options_.data_free) {
     if (source_.weights.empty()) RUN_STEPS(read_weights(source_));
-    RUN_STEPS(gather_statistics(source_.graph, source_.weights, windows_, options_.seed, pool_,
+    RUN_STEPS(gather_statistics(source_.graph, source_.weights, windows_, source_.hparams.pooling, options_.seed, pool_,
                                 analysis_.statistics));
   }
   RUN_STEPS(measure_errors());
@@ -194,8 +225,8 @@ Steps CompressJob::code(uint64_t bytes) {
   if (held_out_.empty()) co_return Status();
   std::vector<bool> coded(source_.graph.weights.size(), false);
   for (const Target& t : targets_) coded[static_cast<size_t>(t.weight)] = true;
-  RUN_STEPS(compare(source_.graph, source_.weights, after_, coded, options_.seed, held_out_, pool_,
-                    report_.quality));
+  RUN_STEPS(compare(source_.graph, source_.weights, after_, coded, options_.seed, held_out_,
+                    source_.hparams.pooling, pool_, report_.quality));
   co_return Status();
 }
 

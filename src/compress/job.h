@@ -73,6 +73,7 @@ class CompressJob {
 
  private:
   struct Try;
+  int64_t window_tokens() const { return std::min(options_.window_tokens, source_.hparams.n_ctx_train); }
   Result<Windows> windows_of(std::span<const int32_t> tokens, int64_t n, const char* what) const;
   size_t take_evenly(Windows& texts) const;
   Steps recall_analysis();
@@ -95,7 +96,8 @@ class CompressJob {
 
   SourceModel& source_;
   const CompressOptions options_;
-  const std::span<const int32_t> calibration_, evaluation_;
+  std::vector<int32_t> framed_[2];  // calibration and evaluation of a model whose texts have first tokens
+  std::span<const int32_t> calibration_, evaluation_;
   ThreadPool& pool_;
   const KeptBytes kept_;
   Windows texts_, windows_, held_out_;  // texts: the windows, and more for the moments of inputs

@@ -70,9 +70,13 @@ Status CompressJob::share(uint64_t bytes, std::vector<Target>& targets, double& 
   RETURN_IF_ERROR(check_size(bytes));
   uint64_t least = 0;
   for (const Target& t : targets) least += t.bytes();
-  const uint64_t head = head_bytes();
-  predicted_kl = share_bits(targets, analysis_.errors, bytes > head + least ? bytes - head : least);
-  return {};
+  // The file's head depends on how the matrices are cut up: what it takes is taken from the codes.
+  for (uint64_t head = file_bytes(targets) - least;;) {
+    predicted_kl = share_bits(targets, analysis_.errors, std::max(least, bytes - std::min(head, bytes)));
+    const uint64_t total = file_bytes(targets);
+    if (total <= bytes || head + least >= bytes) return {};
+    head += total - bytes;
+  }
 }
 
 Result<Prediction> CompressJob::predict(uint64_t bytes) const {
@@ -111,6 +115,9 @@ Provenance CompressJob::provenance() const {
   const auto tokens = static_cast<uint32_t>(analysis_.statistics.n_tokens);
   const Comparison& q = report_.quality;
   if (held_out_.empty()) return {{}, {{"calibration.tokens", tokens}}};
+  if (source_.hparams.pooling != Pooling::none)
+    return {{{"quality.mean_cosine", static_cast<float>(q.mean_cosine)}},
+            {{"quality.texts", static_cast<uint32_t>(q.scored)}, {"calibration.tokens", tokens}}};
   return {{{"quality.mean_kl", static_cast<float>(q.mean_kl)},
            {"quality.top1_agreement", static_cast<float>(q.top1_agreement)},
            {"quality.perplexity_before", static_cast<float>(q.perplexity_before)},

@@ -8,6 +8,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "base/parallel.h"
@@ -24,26 +25,33 @@ struct MetricFactor {
 MetricFactor factor_metric(const Matrix& h, double damp);
 // The factor of R h R^T in stream order, what the columns of a coded matrix are measured with.
 MetricFactor factor_inputs(ThreadPool& pool, Matrix h, uint64_t seed, double damp);
+// The factor of a metric of rows, in their stored order: row i is row order[i] of h (empty: i).
+MetricFactor factor_outputs(const Matrix& h, std::span<const int32_t> order, double damp);
 
+// Rows [first_row, first_row + n_rows) of a matrix.
 struct CodedMatrix {
   int bits = 0;
-  int64_t n_rows = 0, n_cols = 0;
+  int64_t first_row = 0, n_rows = 0, n_cols = 0;
   std::vector<uint8_t> codes;        // [n_rows][n_cols] in stream order
   std::vector<uint16_t> row_scales;  // f16
   float scale = 1.0f;                // of the whole matrix; value = scale * row scale * (T1 + T2 - zero)
 };
 
-// Rows [begin, end) of rotated: rotated columns in stream order. outputs may be null (rows do not see each
-// other). coded gets its rows; rotated is used up. Deterministic; single-threaded, so that
-// matrices (or, without outputs, ranges of rows) can be coded at the same time.
+// Rows [begin, end) of rotated: rotated columns in stream order. They become their errors: with outputs, those
+// of the rows before begin are what its rows aim to make up for. Without (null) rows do not see each other.
+// coded gets its rows. Deterministic; single-threaded, so that matrices (or, without outputs, ranges of rows)
+// can be coded at the same time.
 void quantize_rows(const MetricFactor& inputs, const MetricFactor* outputs, int64_t begin, int64_t end,
                    Matrix& rotated, CodedMatrix& coded);
+
+// Squared error of quantize_rows in the metric, for rows of unit variance.
+double coding_error(int bits);
 
 // W in the order and basis that quantize_rows works in.
 void to_code_space(ThreadPool& pool, uint64_t seed, Matrix& w);
 
-// Makes coded ready for quantize_rows of w (in code space).
-CodedMatrix prepare_coded(int bits, const Matrix& w);
+// Makes coded ready for quantize_rows of rows [first, first + n) of w (in code space).
+CodedMatrix prepare_coded(int bits, const Matrix& w, int64_t first, int64_t n);
 
 // Superrows of 16 rows as in a file (rows beyond the last have scale 0).
 std::vector<uint8_t> pack(const CodedMatrix& coded);

@@ -10,11 +10,23 @@ namespace {
 // fifths of a vocabulary of 50,000 are 15 % of a text; in 12,288 tokens most of them do not occur.
 constexpr double kUnseen = 0.2;
 
-// Rows of a token table that share a width: whole superrows, at most some thousand groups.
+// Rows that share a width: whole superrows, at most some thousand groups.
 int64_t group_rows(const Target& t) {
   constexpr int64_t kMostGroups = 4096;
   const int64_t n_super = (t.n_rows + kTrellisRows - 1) / kTrellisRows;
-  return t.tokens() ? (n_super + kMostGroups - 1) / kMostGroups * kTrellisRows : t.n_rows;
+  return (n_super + kMostGroups - 1) / kMostGroups * kTrellisRows;
+}
+
+// Stored order: tokens from the dearest row on. Of other matrices the dearest come last: what the coarse rows
+// before them lack, the fine ones make up for.
+std::vector<int32_t> order_by_cost(const Target& t, const std::vector<double>& error) {
+  std::vector<int32_t> order(error.size());
+  std::iota(order.begin(), order.end(), 0);
+  std::stable_sort(order.begin(), order.end(), [&](int32_t a, int32_t b) {
+    const double ea = error[static_cast<size_t>(a)], eb = error[static_cast<size_t>(b)];
+    return t.tokens() ? ea > eb : ea < eb;
+  });
+  return order;
 }
 
 }  // namespace
@@ -27,7 +39,9 @@ std::vector<double> row_errors(const Target& t, const Matrix& w, const Statistic
   std::vector<double> errors(static_cast<size_t>(w.rows()));
   const MetricFactor b = factor_metric(input_metric(s, t), damping.inputs);
   const double columns = std::accumulate(b.d.begin(), b.d.end(), 0.0);
-  if (!t.tokens()) {
+  if (t.positions) {
+    std::fill(errors.begin(), errors.end(), 1.0 / static_cast<double>(errors.size()));
+  } else if (!t.tokens()) {
     const MetricFactor a = factor_metric(s.outputs[static_cast<size_t>(t.weight)], damping.outputs);
     for (size_t r = 0; r < errors.size(); ++r) errors[r] = static_cast<double>(a.d[r]);
   } else {
@@ -35,7 +49,8 @@ std::vector<double> row_errors(const Target& t, const Matrix& w, const Statistic
     const double unseen = kUnseen / static_cast<double>(errors.size());
     const double table = t.table ? s.embed_gradients.trace() : 0.0,
                  head = t.head ? s.head_inputs.trace() : 0.0;
-    const double total = std::accumulate(s.head_rows.begin(), s.head_rows.end(), 0.0);
+    const double all = std::accumulate(s.head_rows.begin(), s.head_rows.end(), 0.0),
+                 total = all > 0 ? all : 1.0;
     for (size_t r = 0; r < errors.size(); ++r)
       errors[r] = unseen + (1 - kUnseen) *
                                (static_cast<double>(s.token_shares[r]) * table +
@@ -62,7 +77,7 @@ void set_runs(Target& t, std::span<const int> bits) {
       t.runs.push_back({first, n, {bits[g], 1.0f, {}}});
     }
   }
-  if (t.runs.size() == 1) t.order.clear();
+  if (t.runs.size() == 1 || std::is_sorted(t.order.begin(), t.order.end())) t.order.clear();
 }
 
 }  // namespace
@@ -74,16 +89,20 @@ double Target::mean_bits() const {
 }
 
 std::vector<Target> choose_targets(const Graph& graph) {
-  WeightId head = kNone;
-  for (const Op& op : graph.ops)
-    if (const auto* linear = std::get_if<LinearOp>(&op))
-      if (linear->parts[0].out == graph.logits) head = linear->parts[0].weight;
+  WeightId head = kNone, tokens = kNone;
+  for (const Op& op : graph.ops) {
+    const auto* linear = std::get_if<LinearOp>(&op);
+    if (linear != nullptr && linear->parts[0].out == graph.logits) head = linear->parts[0].weight;
+    const auto* embed = std::get_if<EmbedOp>(&op);
+    if (embed != nullptr && embed->by == EmbedBy::token) tokens = embed->table;
+  }
   std::vector<Target> targets;
   for (size_t i = 0; i < graph.weights.size(); ++i) {
     const WeightSpec& w = graph.weights[i];
     if ((w.use & kUseVector) != 0 || w.n_rows < 16 || w.n_cols % 32 != 0) continue;
-    Target t{static_cast<WeightId>(i),         w.name, w.n_rows, w.n_cols, (w.use & kUseTable) != 0,
-             static_cast<WeightId>(i) == head, {},     {}};
+    const auto id = static_cast<WeightId>(i);
+    Target t{id, w.name, w.n_rows, w.n_cols, id == tokens, id == head, false, {}, {}};
+    t.positions = !t.tokens() && (w.use & kUseTable) != 0;
     t.runs.push_back({0, w.n_rows, {kMinBits, 1.0f, {}}});
     targets.push_back(std::move(t));
   }
@@ -91,6 +110,7 @@ std::vector<Target> choose_targets(const Graph& graph) {
 }
 
 Matrix input_metric(const Statistics& s, const Target& t) {
+  if (t.positions) return s.embed_gradients;
   if (t.table && t.head) return s.head_inputs + s.embed_gradients;
   if (t.table) return s.embed_gradients;
   if (t.head) return s.head_inputs;
@@ -108,21 +128,15 @@ double share_bits(std::vector<Target>& targets, const std::vector<std::vector<do
   for (size_t i = 0; i < targets.size(); ++i) {
     Target& t = targets[i];
     const std::vector<double>& error = errors[i];
-    if (t.tokens()) {
-      t.order.resize(error.size());
-      std::iota(t.order.begin(), t.order.end(), 0);
-      std::stable_sort(t.order.begin(), t.order.end(), [&](int32_t a, int32_t b) {
-        return error[static_cast<size_t>(a)] > error[static_cast<size_t>(b)];
-      });
-    }
+    t.order = order_by_cost(t, error);
     for (int64_t first = 0; first < t.n_rows; first += group_rows(t)) {
       const int64_t n = std::min(group_rows(t), t.n_rows - first);
       double sum = 0;
       for (int64_t r = first; r < first + n; ++r)
-        sum += error[static_cast<size_t>(t.order.empty() ? r : t.order[static_cast<size_t>(r)])];
+        sum += error[static_cast<size_t>(t.row_of(r))];
       Budget& item = items.emplace_back();
       for (int k = kMinBits; k <= kMaxBits; ++k) {
-        item.cost[static_cast<size_t>(k)] = sum * static_cast<double>(default_trellis(trellis_type(k)).error);
+        item.cost[static_cast<size_t>(k)] = sum * coding_error(k);
         item.bytes[static_cast<size_t>(k)] = t.bytes(k, n);
       }
     }

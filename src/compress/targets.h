@@ -1,5 +1,5 @@
-// The matrices to be coded, what their errors cost, and how many bits each gets. L5. Rows of a token table
-// are ordered by what they cost and shared out in groups: frequent tokens get more bits.
+// The matrices to be coded, what their errors cost, and how many bits each row gets. L5. Rows are ordered by
+// what they cost and shared out in groups: frequent tokens, and outputs that matter, get more bits.
 #pragma once
 
 #include <string>
@@ -22,6 +22,7 @@ struct Target {
   std::string name;
   int64_t n_rows, n_cols;
   bool table = false, head = false;  // rows are tokens
+  bool positions = false;            // rows are looked up, but are no tokens
   std::vector<int32_t> order;        // stored row i is row order[i]; empty: i
   std::vector<Run> runs;
 

@@ -56,6 +56,20 @@ Status add_conversation(const Turns& turns, const std::string& line, const std::
 
 }  // namespace
 
+std::vector<int32_t> frame_windows(std::span<const int32_t> tokens, int64_t length,
+                                   std::span<const int32_t> prefix, std::span<const int32_t> suffix) {
+  const size_t frame = prefix.size() + suffix.size(),
+               each = std::max(static_cast<size_t>(length), frame + 1) - frame;
+  std::vector<int32_t> out;
+  for (size_t i = 0; i < tokens.size(); i += each) {
+    const std::span<const int32_t> part = tokens.subspan(i, std::min(each, tokens.size() - i));
+    out.insert(out.end(), prefix.begin(), prefix.end());
+    out.insert(out.end(), part.begin(), part.end());
+    if (part.size() == each) out.insert(out.end(), suffix.begin(), suffix.end());
+  }
+  return out;
+}
+
 std::vector<std::span<const int32_t>> spread_windows(std::span<const int32_t> tokens, int64_t length,
                                                      int64_t n) {
   const auto each = static_cast<size_t>(length);

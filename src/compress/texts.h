@@ -20,6 +20,11 @@ namespace nutshell::compress {
 Result<std::vector<int32_t>> encode_calibration(const Tokenizer& tokenizer, std::string_view name,
                                                 std::string_view content);
 
+// The tokens with what each of the model's texts begins and ends with put in, so that every window of `length`
+// is such a text. The last one may lack its end.
+std::vector<int32_t> frame_windows(std::span<const int32_t> tokens, int64_t length,
+                                   std::span<const int32_t> prefix, std::span<const int32_t> suffix);
+
 // At most n windows of `length` tokens from all over a text; none where it is shorter than one.
 std::vector<std::span<const int32_t>> spread_windows(std::span<const int32_t> tokens, int64_t length,
                                                      int64_t n);

@@ -32,7 +32,7 @@ struct Texts {
 // The texts of the command line, or those scripts/calibration made.
 Result<Texts> choose_texts(const CompressCommand& c) {
   Texts texts{c.calibration, c.evaluation, c.evaluation.empty()};
-  if (!c.calibration.empty() || (c.data_free && (!c.evaluation.empty() || c.held_out == 0))) return texts;
+  if (!c.calibration.empty() || c.data_free) return texts;
   const char* folder = std::getenv("NUTSHELL_CALIBRATION");
   if (folder == nullptr)
     return Status(ErrorCode::invalid_argument,
@@ -74,8 +74,10 @@ Result<ModelHeader> prune(const CompressCommand& c, const Texts& texts, const Re
   told = {{"tokens_before", data.tokens.size()},
           {"tokens_after", kept.size()},
           {"evaluation_tokens_before", evaluation.size()},
-          {"removed_probability",
-           removed_probability(whole, kept, spread_windows(evaluation, length, c.held_out), pool)}};
+          {"removed_probability", nullptr}};
+  if (c.held_out > 0 && !evaluation.empty() && whole.hparams.pooling == Pooling::none)
+    told["removed_probability"] =
+        removed_probability(whole, kept, spread_windows(evaluation, length, c.held_out), pool);
   ASSIGN_OR_RETURN(header, read_model_header(c.model));
   return prune_vocabulary(std::move(header), kept);
 }
@@ -134,17 +136,19 @@ Answer run_compress(const CompressCommand& c) {
                                        ProgressLine(), &state}));
   RETURN_IF_ERROR(out.finish());
   state.remove();
-  const auto measured = [&](double value) {
-    return report.quality.scored > 0 ? nlohmann::json(value) : nlohmann::json();
+  const bool embeds = source.hparams.pooling != Pooling::none;
+  const auto measured = [&](double value, bool has) {
+    return report.quality.scored > 0 && has ? nlohmann::json(value) : nlohmann::json();
   };
   nlohmann::json answer{
       {"bytes", report.bytes},
       {"bits_per_weight", report.bits_per_weight},
-      {"perplexity_before", measured(report.quality.perplexity_before)},
-      {"perplexity_after", measured(report.quality.perplexity_after)},
-      {"mean_kl", measured(report.quality.mean_kl)},
-      {"top1_agreement", measured(report.quality.top1_agreement)},
+      {"perplexity_before", measured(report.quality.perplexity_before, !embeds)},
+      {"perplexity_after", measured(report.quality.perplexity_after, !embeds)},
+      {"mean_kl", measured(report.quality.mean_kl, !embeds)},
+      {"top1_agreement", measured(report.quality.top1_agreement, !embeds)},
       {"seconds", std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count()}};
+  if (embeds) answer["mean_cosine"] = measured(report.quality.mean_cosine, true);
   if (!vocabulary.is_null()) {
     vocabulary["evaluation_tokens_after"] = evaluation.size();
     answer["vocabulary"] = std::move(vocabulary);

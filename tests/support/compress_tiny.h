@@ -28,7 +28,11 @@ inline Result<compress::SourceModel> open_bytes(const std::shared_ptr<Bytes>& by
   return source;
 }
 
-inline std::shared_ptr<Bytes> tiny_bytes() { return std::make_shared<Bytes>(tiny_gguf().build()); }
+inline std::shared_ptr<Bytes> tiny_bytes(const std::string& architecture = "llama") {
+  TinyShape shape;
+  shape.architecture = architecture;
+  return std::make_shared<Bytes>(tiny_gguf(shape).build());
+}
 
 inline std::vector<int32_t> random_tokens(size_t n, uint64_t seed) {
   std::vector<int32_t> ids(n);

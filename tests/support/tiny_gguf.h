@@ -1,4 +1,4 @@
-// A tiny random llama model as a whole GGUF file in memory, with a byte-level vocabulary: what the engine's
+// A tiny random model (llama; also qwen2 with its biases, gemma3 with its norms) as a whole GGUF file in memory, with a byte-level vocabulary: what the engine's
 // tests load. Tests may change the writer before build() to make one thing wrong.
 #pragma once
 
@@ -26,6 +26,7 @@ inline std::string byte_token(int byte) {
 
 struct TinyShape {
   int n_layer = 2, n_embd = 64, n_head = 4, n_head_kv = 2, n_ff = 96, n_ctx = 512;
+  std::string architecture = "llama";
 };
 
 inline Bytes random_f32(const std::string& name, int64_t n, float scale, float offset) {
@@ -37,15 +38,16 @@ inline Bytes random_f32(const std::string& name, int64_t n, float scale, float o
 
 inline GgufWriter tiny_gguf(const TinyShape& s = {}) {
   GgufWriter w;
-  w.add("general.architecture", "llama");
+  const std::string& arch = s.architecture;
+  w.add("general.architecture", arch);
   w.add("general.name", "tiny");
-  w.add("llama.block_count", static_cast<uint32_t>(s.n_layer));
-  w.add("llama.embedding_length", static_cast<uint32_t>(s.n_embd));
-  w.add("llama.feed_forward_length", static_cast<uint32_t>(s.n_ff));
-  w.add("llama.context_length", static_cast<uint32_t>(s.n_ctx));
-  w.add("llama.attention.head_count", static_cast<uint32_t>(s.n_head));
-  w.add("llama.attention.head_count_kv", static_cast<uint32_t>(s.n_head_kv));
-  w.add("llama.attention.layer_norm_rms_epsilon", 1e-5f);
+  w.add(arch + ".block_count", static_cast<uint32_t>(s.n_layer));
+  w.add(arch + ".embedding_length", static_cast<uint32_t>(s.n_embd));
+  w.add(arch + ".feed_forward_length", static_cast<uint32_t>(s.n_ff));
+  w.add(arch + ".context_length", static_cast<uint32_t>(s.n_ctx));
+  w.add(arch + ".attention.head_count", static_cast<uint32_t>(s.n_head));
+  w.add(arch + ".attention.head_count_kv", static_cast<uint32_t>(s.n_head_kv));
+  w.add(arch + ".attention.layer_norm_rms_epsilon", 1e-5f);
   w.add("tokenizer.ggml.model", "gpt2");
   w.add("tokenizer.ggml.pre", "smollm");
   std::vector<std::string> tokens;
@@ -71,10 +73,11 @@ inline GgufWriter tiny_gguf(const TinyShape& s = {}) {
         name, {static_cast<uint64_t>(n_in), static_cast<uint64_t>(n_out)}, DType::f32,
         random_f32(name, n_out * n_in, static_cast<float>(1.7 / std::sqrt(static_cast<double>(n_in))), 0));
   };
-  const auto norm = [&](const std::string& name) {
-    w.add_tensor(name, {static_cast<uint64_t>(s.n_embd)}, DType::f32, random_f32(name, s.n_embd, 0.1f, 1));
+  const auto vector = [&](const std::string& name, int n, float offset) {
+    w.add_tensor(name, {static_cast<uint64_t>(n)}, DType::f32, random_f32(name, n, 0.1f, offset));
   };
-  const int n_kv = s.n_embd / s.n_head * s.n_head_kv;
+  const auto norm = [&](const std::string& name) { vector(name, s.n_embd, 1); };
+  const int head = s.n_embd / s.n_head, n_kv = head * s.n_head_kv;
   matrix("token_embd.weight", n_vocab, s.n_embd);
   for (int il = 0; il < s.n_layer; ++il) {
     norm(block_tensor(il, "attn_norm.weight"));
@@ -83,6 +86,16 @@ inline GgufWriter tiny_gguf(const TinyShape& s = {}) {
     matrix(block_tensor(il, "attn_k.weight"), n_kv, s.n_embd);
     matrix(block_tensor(il, "attn_v.weight"), n_kv, s.n_embd);
     matrix(block_tensor(il, "attn_output.weight"), s.n_embd, s.n_embd);
+    if (arch == "qwen2") {
+      vector(block_tensor(il, "attn_q.bias"), s.n_embd, 0);
+      for (const char* name : {"attn_k.bias", "attn_v.bias"}) vector(block_tensor(il, name), n_kv, 0);
+    }
+    if (arch == "gemma3") {
+      for (const char* name : {"attn_q_norm.weight", "attn_k_norm.weight"})
+        vector(block_tensor(il, name), head, 1);
+      for (const char* name : {"post_attention_norm.weight", "post_ffw_norm.weight"})
+        norm(block_tensor(il, name));
+    }
     matrix(block_tensor(il, "ffn_gate.weight"), s.n_ff, s.n_embd);
     matrix(block_tensor(il, "ffn_up.weight"), s.n_ff, s.n_embd);
     matrix(block_tensor(il, "ffn_down.weight"), s.n_embd, s.n_ff);

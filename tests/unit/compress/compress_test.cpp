@@ -40,7 +40,10 @@ class WeightGradients : public GradientObserver {
   explicit WeightGradients(const Graph& graph) : of(graph.weights.size()) {}
   std::vector<Matrix> of;
   void on_linear(const LinearOp& op, const Matrix& x, std::span<const Matrix> gradients) override {
-    for (size_t p = 0; p < gradients.size(); ++p) add(op.parts[p].weight, gradients[p].transpose() * x);
+    for (size_t p = 0; p < gradients.size(); ++p) {
+      add(op.parts[p].weight, gradients[p].transpose() * x);
+      if (op.parts[p].bias != kNone) add(op.parts[p].bias, gradients[p].colwise().sum());
+    }
   }
   void on_embed(const EmbedOp& op, std::span<const int32_t> tokens, const Matrix& gradient) override {
     Matrix g = Matrix::Zero(258, gradient.cols());
@@ -48,7 +51,10 @@ class WeightGradients : public GradientObserver {
     add(op.table, g);
   }
   void on_norm(const RmsNormOp& op, const Matrix& normalised, const Matrix& gradient) override {
-    add(op.weight, normalised.cwiseProduct(gradient).colwise().sum());
+    const Vector all = normalised.cwiseProduct(gradient).colwise().sum();
+    Vector sums = Vector::Zero(op.group);
+    for (int64_t at = 0; at < all.size(); at += op.group) sums += all.segment(at, op.group);
+    add(op.weight, sums);
   }
 
  private:
@@ -62,7 +68,11 @@ class WeightGradients : public GradientObserver {
 }  // namespace
 
 TEST_CASE("compress: the way back gives the slope of the loss by every kind of weight") {
-  auto source = open_bytes(tiny_bytes());
+  const char* architecture = "llama";
+  SUBCASE("llama") {}
+  SUBCASE("qwen2") { architecture = "qwen2"; }
+  SUBCASE("gemma3") { architecture = "gemma3"; }
+  auto source = open_bytes(tiny_bytes(architecture));
   REQUIRE_MESSAGE(source.ok(), source.status().message());
   ThreadPool pool(2);
   const std::vector<int32_t> tokens = random_tokens(24, 3);
@@ -160,7 +170,7 @@ TEST_CASE("compress: feedback lowers the error in the metric it is given") {
     to_code_space(pool, 5, w);
     const MetricFactor in = factor_inputs(pool, inputs, 5, 0.01);
     const MetricFactor out = outputs == nullptr ? MetricFactor{} : factor_metric(*outputs, 0.01);
-    CodedMatrix coded = prepare_coded(3, w);
+    CodedMatrix coded = prepare_coded(3, w, 0, m);
     quantize_rows(in, outputs == nullptr ? nullptr : &out, 0, m, w, coded);
     decode(pool, 5, {3, coded.scale, pack(coded)}, w);
     const Matrix e = before - w;
@@ -170,6 +180,42 @@ TEST_CASE("compress: feedback lowers the error in the metric it is given") {
   const double plain = error_with(identity, nullptr), one = error_with(h, nullptr), both = error_with(h, &a);
   CHECK(one < 0.8 * plain);
   CHECK(both < 0.8 * one);
+}
+
+TEST_CASE("compress: rows coded in several runs make up for each other's errors as in one") {
+  ThreadPool pool(1);
+  const int64_t m = 48, n = 64;
+  const Matrix g = random_matrix(30, m, 32), a = g.transpose() * g;
+  const MetricFactor in = factor_metric(Matrix::Identity(n, n), 0);
+  const auto rows_in = [&](const std::vector<int64_t>& cuts) {
+    const MetricFactor out = factor_outputs(a, {}, 0.01);
+    Matrix w = random_matrix(m, n, 33);
+    to_code_space(pool, 5, w);
+    for (size_t i = 0; i + 1 < cuts.size(); ++i) {
+      CodedMatrix coded = prepare_coded(3, w, cuts[i], cuts[i + 1] - cuts[i]);
+      coded.scale = 0.5f;
+      quantize_rows(in, &out, cuts[i], cuts[i + 1], w, coded);
+    }
+    return w;  // the errors
+  };
+  CHECK(rows_in({0, 16, 48}) == rows_in({0, 48}));
+  // In another order the metric is that of the rows' places.
+  std::vector<int32_t> backwards(static_cast<size_t>(m));
+  for (int32_t i = 0; i < m; ++i) backwards[static_cast<size_t>(i)] = static_cast<int32_t>(m) - 1 - i;
+  CHECK(factor_outputs(a, backwards, 0.01).m == factor_metric(a.reverse(), 0.01).m);
+}
+
+TEST_CASE("compress: coding reaches the squared error that sizes are chosen by") {
+  const int64_t n = 576;
+  const MetricFactor in = factor_metric(Matrix::Identity(n, n), 0);
+  for (const int bits : {2, 3, 4}) {
+    CAPTURE(bits);
+    Matrix w = random_matrix(64, n, 21);
+    CodedMatrix coded = prepare_coded(bits, w, 0, 64);
+    quantize_rows(in, nullptr, 0, 64, w, coded);
+    const double error = static_cast<double>(w.squaredNorm()) / static_cast<double>(w.size());
+    CHECK(error == doctest::Approx(coding_error(bits)).epsilon(0.1));
+  }
 }
 
 TEST_CASE("compress: bits go where they gain most per byte, and never beyond the limit") {
@@ -222,10 +268,19 @@ TEST_CASE("compress: the engine runs the file, as far from the original as the r
   const auto bytes = tiny_bytes();
   auto source = open_bytes(bytes);
   REQUIRE(source.ok());
+  // The tiny model's vocabulary and norms weigh more than its coded matrices: of 12 bits per weight those get
+  // four; of less, rows of widths of their own.
   CompressOptions options;
-  options.bits = 12;  // the tiny model's vocabulary and norms weigh more than its coded matrices
+  SUBCASE("matrices of one width") { options.bits = 12; }
+  SUBCASE("rows of several widths") { options.bits = 8.3; }
   const Compressed small = compress_tiny(*source, options, 2);
   REQUIRE_MESSAGE(small.status.ok(), small.status.message());
+  const auto header = parse_gguf(small.file, small.file.size());
+  REQUIRE(header.ok());
+  size_t ordered = 0;
+  for (const TensorEntry& t : source->header.tensors.entries())
+    ordered += t.name != "token_embd.weight" && (*header)->has("nutshell.order." + t.name);
+  CHECK((ordered > 0) == (options.bits < 12));
 
   ThreadPool pool(2);
   const auto load = [&](test::Bytes file) {
@@ -247,8 +302,12 @@ TEST_CASE("compress: the engine runs the file, as far from the original as the r
 }
 
 TEST_CASE("compress: healing brings the logits nearer, in the numbers that a file holds") {
-  auto source = open_bytes(tiny_bytes());
-  REQUIRE(source.ok());
+  const char* architecture = "llama";
+  SUBCASE("llama") {}
+  SUBCASE("qwen2") { architecture = "qwen2"; }
+  SUBCASE("gemma3") { architecture = "gemma3"; }
+  auto source = open_bytes(tiny_bytes(architecture));
+  REQUIRE_MESSAGE(source.ok(), source.status().message());
   ThreadPool one(1), three(3);
   const std::vector<int32_t> tokens = random_tokens(256, 1);
   const std::vector<std::span<const int32_t>> windows{std::span(tokens).first(128),
@@ -260,7 +319,7 @@ TEST_CASE("compress: healing brings the logits nearer, in the numbers that a fil
     for (Target& t : targets) {  // two bits, no feedback
       Matrix& w = after[static_cast<size_t>(t.weight)];
       to_code_space(pool, 1, w);
-      CodedMatrix coded = prepare_coded(2, w);
+      CodedMatrix coded = prepare_coded(2, w, 0, w.rows());
       quantize_rows(factor_metric(Matrix::Zero(w.cols(), w.cols()), 0), nullptr, 0, w.rows(), w, coded);
       t.runs[0].coded = {2, coded.scale, pack(coded)};
       decode(pool, 1, t.runs[0].coded, w);
@@ -272,7 +331,7 @@ TEST_CASE("compress: healing brings the logits nearer, in the numbers that a fil
   const std::vector<Matrix> before = healed(one, 0, before_targets), after = healed(one, 40, targets);
   const auto kl = [&](const std::vector<Matrix>& weights) {
     Comparison total;
-    Steps steps = compare(source->graph, source->weights, weights, none, 1, windows, one, total);
+    Steps steps = compare(source->graph, source->weights, weights, none, 1, windows, Pooling::none, one, total);
     REQUIRE(run_to_end(std::move(steps), {}).ok());
     return total.mean_kl;
   };

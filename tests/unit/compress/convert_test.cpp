@@ -199,7 +199,7 @@ TEST_CASE("quantize: bad input is refused by name") {
     GgufWriter w = tiny_gguf();
     w.add("nutshell.version", uint32_t{1});
     const Converted out = convert_files({{"a.gguf", w.build()}}, DType::q8_0);
-    CHECK(out.status.code() == ErrorCode::invalid_argument);
+    CHECK(out.status.code() == ErrorCode::already_compressed);
     CHECK(out.file.empty());
   }
   SUBCASE("a format without encoder") {

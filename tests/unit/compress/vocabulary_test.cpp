@@ -160,3 +160,10 @@ TEST_CASE("conversations are written with the turns of the model's family") {
     }
   }
 }
+
+TEST_CASE("windows of a text begin and end with the tokens that the model's texts do") {
+  const std::vector<int32_t> tokens = {5, 6, 7, 8, 9}, first = {1}, last = {2};
+  CHECK(frame_windows(tokens, 3, first, {}) == std::vector<int32_t>{1, 5, 6, 1, 7, 8, 1, 9});
+  CHECK(frame_windows(tokens, 4, first, last) == std::vector<int32_t>{1, 5, 6, 2, 1, 7, 8, 2, 1, 9});
+  CHECK(frame_windows({}, 3, first, last).empty());
+}

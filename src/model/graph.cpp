@@ -110,10 +110,10 @@ ActId GraphBuilder::embed(WeightId table, float scale) {
 }
 
 void GraphBuilder::embed_positions(ActId to, WeightId table) {
-  graph_.ops.push_back(EmbedOp{table, to, 1.0f, kNone, EmbedBy::position, true});
+  graph_.ops.push_back(EmbedOp{table, to, 1.0f, rotation_of(table), EmbedBy::position, true});
 }
 void GraphBuilder::embed_first(ActId to, WeightId table) {
-  graph_.ops.push_back(EmbedOp{table, to, 1.0f, kNone, EmbedBy::first_row, true});
+  graph_.ops.push_back(EmbedOp{table, to, 1.0f, rotation_of(table), EmbedBy::first_row, true});
 }
 
 ActId GraphBuilder::rms_norm(ActId in, WeightId weight, float eps) {

@@ -63,8 +63,8 @@ const char* name_of_dot(Dot dot) {
   return dot == Dot::strict ? "strict" : dot == Dot::pairs ? "pairs" : "quads";
 }
 
-constexpr DType kFormats[] = {DType::q4_0, DType::q4_1, DType::q5_0, DType::q8_0,
-                              DType::q4_k, DType::q5_k, DType::q6_k, DType::nt2, DType::nt3, DType::nt4};
+constexpr DType kFormats[] = {DType::q4_0, DType::q4_1, DType::q5_0, DType::q8_0, DType::q4_k,
+                              DType::q5_k, DType::q6_k, DType::nt2,  DType::nt3,  DType::nt4};
 
 std::vector<uint8_t> tiled_rows(DType dtype, int64_t n_rows, int64_t n_cols) {
   const int64_t distinct = std::min<int64_t>(n_rows, 64), in = row_bytes(dtype, n_cols);
@@ -291,7 +291,8 @@ Graph model_graph(const Shape& s) {
     g.ops.push_back(RopeOp{k, s.n_head_kv, s.head_dim, 0, RopeStyle::interleaved});
     g.kv_layers.push_back({s.n_head_kv, s.head_dim, s.head_dim});
     g.ops.push_back(AttentionOp{q, k, v, o, l, s.n_head, s.n_head_kv, s.head_dim, s.head_dim, 0.125f});
-    g.ops.push_back(LinearOp{o, {{weight(s.dtype, s.n_embd, nq, kUseMatrix), kNone, x, true}}, rotation(s.dtype, nq)});
+    g.ops.push_back(
+        LinearOp{o, {{weight(s.dtype, s.n_embd, nq, kUseMatrix), kNone, x, true}}, rotation(s.dtype, nq)});
     const ActId f = norm(x), gate = act(s.n_ff), up = act(s.n_ff), both = act(s.n_ff);
     g.ops.push_back(LinearOp{f,
                              {{weight(s.dtype, s.n_ff, s.n_embd, kUseMatrix), kNone, gate, false},
@@ -304,8 +305,7 @@ Graph model_graph(const Shape& s) {
   const ActId last = act(s.n_embd, true);
   g.ops.push_back(SelectRowsOp{x, last});
   g.logits = act(s.n_vocab, true);
-  g.ops.push_back(
-      LinearOp{norm(last, true), {{table, kNone, g.logits, false}}, rotation(s.head, s.n_embd)});
+  g.ops.push_back(LinearOp{norm(last, true), {{table, kNone, g.logits, false}}, rotation(s.head, s.n_embd)});
   return g;
 }
 
@@ -366,9 +366,12 @@ Shape coded(Shape s, const char* name, DType dtype) {
 }
 
 void coded_models(ThreadPool& pool, const Shape& s) {
-  model(pool, coded(s, s.n_embd < 1000 ? "smollm2-135m NT2" : "qwen-1.5b-shaped NT2", DType::nt2), best_dot());
-  model(pool, coded(s, s.n_embd < 1000 ? "smollm2-135m NT3" : "qwen-1.5b-shaped NT3", DType::nt3), best_dot());
-  model(pool, coded(s, s.n_embd < 1000 ? "smollm2-135m NT4" : "qwen-1.5b-shaped NT4", DType::nt4), best_dot());
+  model(pool, coded(s, s.n_embd < 1000 ? "smollm2-135m NT2" : "qwen-1.5b-shaped NT2", DType::nt2),
+        best_dot());
+  model(pool, coded(s, s.n_embd < 1000 ? "smollm2-135m NT3" : "qwen-1.5b-shaped NT3", DType::nt3),
+        best_dot());
+  model(pool, coded(s, s.n_embd < 1000 ? "smollm2-135m NT4" : "qwen-1.5b-shaped NT4", DType::nt4),
+        best_dot());
 }
 
 }  // namespace

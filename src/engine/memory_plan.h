@@ -7,9 +7,9 @@
 
 namespace nutshell {
 
-// What the back end needs, when that fits into available bytes (0: unknown, fits). The refusal (out_of_memory)
-// says what is needed, what is available and which context size would fit. extra_bytes: held beside the back
-// end (tokenizer, staging).
+// What the back end needs, when that fits into available bytes (0: unknown, fits). The refusal
+// (out_of_memory) says what is needed, what is available and which context size would fit. extra_bytes: held
+// beside the back end (tokenizer, staging).
 Result<MemoryNeeds> check_memory(const Backend& backend, const Graph& graph, const Extents& extents,
                                  uint64_t extra_bytes, uint64_t available_bytes);
 

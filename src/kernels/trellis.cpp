@@ -1,6 +1,6 @@
-// Loop order: superrow, slice, group of 4 rows, step. A slice begins anew from the plane before it, so groups are
-// independent of each other and the CPU overlaps them; a group needs few registers. The activations of a step
-// are loaded again for every group: a load that repeats 4 bytes needs no vector unit.
+// Loop order: superrow, slice, group of 4 rows, step. A slice begins anew from the plane before it, so groups
+// are independent of each other and the CPU overlaps them; a group needs few registers. The activations of a
+// step are loaded again for every group: a load that repeats 4 bytes needs no vector unit.
 #include "kernels/trellis.h"
 
 #include <algorithm>

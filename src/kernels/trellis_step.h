@@ -24,8 +24,8 @@ struct TableVectors {
   explicit TableVectors(const TrellisCode& code) : t1(load(code.t1)), t2(load(code.t2)) {}
 };
 
-// The plane before the first slice of a group. last: the group's part of the row's last plane: stream i goes on
-// from the end of stream i - 1.
+// The plane before the first slice of a group. last: the group's part of the row's last plane: stream i goes
+// on from the end of stream i - 1.
 NUTSHELL_INLINE V first_plane(const TrellisCode& code, const uint8_t* last) {
   const V ends = wasm_v128_and(load(last), wasm_i8x16_splat(static_cast<int8_t>(0xf0)));
   return wasm_v128_or(wasm_i32x4_shl(ends, 8), wasm_i32x4_splat(code.start << 4));

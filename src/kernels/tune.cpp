@@ -72,9 +72,9 @@ Setup set_up() {
 Dot measure() {
   const Setup s = set_up();
   if (s.probe == nullptr) return Dot::pairs;
-  // In turns, the best of each. A browser's optimising compiler comes after some ten milliseconds, to one form
-  // earlier than to the other, and makes it several times faster: rounds go on until it has been to both (or,
-  // where it had come before, for a tenth of a second) and neither has gained for a while.
+  // In turns, the best of each. A browser's optimising compiler comes after some ten milliseconds, to one
+  // form earlier than to the other, and makes it several times faster: rounds go on until it has been to both
+  // (or, where it had come before, for a tenth of a second) and neither has gained for a while.
   constexpr int kRounds = 50, kSettled = 8;
   double pairs = 0, quads = 0, first_pairs = 0, first_quads = 0;
   bool same = true, compiled = false;

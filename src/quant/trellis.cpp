@@ -10,8 +10,8 @@
 namespace nutshell {
 namespace {
 
-// Trained by alternating Viterbi search and least squares on Gaussian samples, then rounded. The 4-bit code's T1
-// is held to T1[m] = m: nothing is lost (.0074 with a free T1), and a kernel saves a look-up.
+// Trained by alternating Viterbi search and least squares on Gaussian samples, then rounded. The 4-bit code's
+// T1 is held to T1[m] = m: nothing is lost (.0074 with a free T1), and a kernel saves a look-up.
 constexpr DefaultTrellis kDefaults[] = {
     {{{5, 2, 11, 7, 0, 6, 4, 9, 2, 10, 13, 6, 10, 5, 0, 5},
       {14, 7, 6, 4, 3, 2, 11, 11, 9, 11, 1, 7, 7, 15, 5, 0},

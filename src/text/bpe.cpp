@@ -89,12 +89,12 @@ Result<std::vector<Merge>> read_merges(const TokenizerData& data, const TokenIds
                            right = std::string_view(text).substr(space + 1);
     const Merge merge{ids.find(left), ids.find(right), ids.find(left, right)};
     if (merge.left < 0 || merge.right < 0 || merge.result < 0) {
-      return Status(ErrorCode::corrupt_file, "merge " + std::to_string(merges.size()) + ", " +
-                                                 token_text(text) + ": " +
-                                                 token_text(merge.left < 0    ? std::string(left)
-                                                            : merge.right < 0 ? std::string(right)
-                                                                              : std::string(left).append(right)) +
-                                                 " is not in the vocabulary");
+      return Status(ErrorCode::corrupt_file,
+                    "merge " + std::to_string(merges.size()) + ", " + token_text(text) + ": " +
+                        token_text(merge.left < 0    ? std::string(left)
+                                   : merge.right < 0 ? std::string(right)
+                                                     : std::string(left).append(right)) +
+                        " is not in the vocabulary");
     }
     merges.push_back(merge);
   }
@@ -105,7 +105,8 @@ Result<std::vector<Merge>> read_merges(const TokenizerData& data, const TokenIds
 
 Result<std::unique_ptr<Tokenizer>> make_bpe_tokenizer(const TokenizerData& data) {
   ASSIGN_OR_RETURN(PreTokenizer pre, PreTokenizer::make(data.pre));
-  ASSIGN_OR_RETURN(Vocabulary vocabulary, Vocabulary::build(data, [](std::string_view text, TokenType, std::string& out) {
+  ASSIGN_OR_RETURN(Vocabulary vocabulary,
+                   Vocabulary::build(data, [](std::string_view text, TokenType, std::string& out) {
                      append_byte_level(text, out);
                    }));
   ASSIGN_OR_RETURN(const TokenIds ids, TokenIds::build(data.tokens));

@@ -17,8 +17,8 @@
 #include <string>
 #include <vector>
 
-#include "text/utf8.h"
 #include "text/token_ids.h"
+#include "text/utf8.h"
 #include "text/vocabulary_tokenizer.h"
 
 namespace nutshell {

@@ -15,8 +15,8 @@ namespace nutshell {
 
 class TokenIds {
  public:
-  // tokens must outlive the table. Errors: corrupt_file naming two tokens of the same text; limit_exceeded for
-  // texts that were chosen to collide.
+  // tokens must outlive the table. Errors: corrupt_file naming two tokens of the same text; limit_exceeded
+  // for texts that were chosen to collide.
   static Result<TokenIds> build(std::span<const std::string> tokens);
   // The id of a text, of two texts put together; -1: none.
   int32_t find(std::string_view text) const { return find(text, {}); }

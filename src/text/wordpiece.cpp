@@ -10,9 +10,9 @@
 #include <string_view>
 #include <unordered_map>
 
+#include "text/token_ids.h"
 #include "text/unicode.h"
 #include "text/utf8.h"
-#include "text/token_ids.h"
 #include "text/vocabulary_tokenizer.h"
 
 namespace nutshell {

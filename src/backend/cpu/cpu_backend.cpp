@@ -463,8 +463,6 @@ std::unique_ptr<CpuBackend> make_backend(ThreadPool& pool, std::optional<Dot> do
 
 namespace nutshell {
 
-std::unique_ptr<Backend> make_cpu_backend(ThreadPool& pool) {
-  return cpu::make_backend(pool, std::nullopt);
-}
+std::unique_ptr<Backend> make_cpu_backend(ThreadPool& pool) { return cpu::make_backend(pool, std::nullopt); }
 
 }  // namespace nutshell

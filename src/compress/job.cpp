@@ -212,7 +212,7 @@ Steps CompressJob::code(uint64_t bytes) {
   report_ = {};
   targets_ = choose_targets(source_.graph);
   CO_RETURN_IF_ERROR(share(bytes, targets_, report_.predicted_kl));
-  report_sizes();
+  report_sizes(bytes);
   coding_.mark = mark_size(mark_, bytes);
   if (options_.data_free) {
     RUN_STEPS(code_without_data(source_, coding_, pool_, targets_));
@@ -234,6 +234,8 @@ Steps CompressJob::write() {
   const std::map<std::string, const Matrix*> changed = changed_vectors();
   const CodedFile file(source_, targets_, options_.seed, provenance(), changed);
   RUN_STEPS(file.write());
+  if (const std::vector<uint8_t> rest(report_.bytes - file.bytes(), 0); !rest.empty())
+    co_yield write_bytes(rest);
   after_ = {};
   co_return Status();
 }
@@ -268,10 +270,7 @@ Steps CompressJob::make_below(double max_kl) {
     const bool below = kl <= max_kl;
     failed += !below;
     if (below && (!best || report_.bytes < best->report.bytes)) best = Try{report_, targets_, after_};
-    const bool largest = std::all_of(targets_.begin(), targets_.end(), [](const Target& t) {
-      return t.mean_bits() == static_cast<double>(kMaxBits);
-    });
-    if (!below && largest)
+    if (!below && at_most_bits(targets_))
       co_return Status(ErrorCode::invalid_argument, "a KL divergence of " + std::to_string(max_kl) +
                                                         " cannot be reached; the least for this model is " +
                                                         std::to_string(kl) + ", with " +

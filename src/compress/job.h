@@ -92,7 +92,7 @@ class CompressJob {
   uint64_t n_weights() const;
   Provenance provenance() const;
   std::map<std::string, const Matrix*> changed_vectors() const;
-  void report_sizes();
+  void report_sizes(uint64_t asked);
 
   SourceModel& source_;
   const CompressOptions options_;

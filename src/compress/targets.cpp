@@ -150,4 +150,9 @@ double share_bits(std::vector<Target>& targets, const std::vector<std::vector<do
   return a.predicted_kl;
 }
 
+bool at_most_bits(const std::vector<Target>& targets) {
+  return std::all_of(targets.begin(), targets.end(),
+                     [](const Target& t) { return t.mean_bits() == static_cast<double>(kMaxBits); });
+}
+
 }  // namespace nutshell::compress

@@ -43,6 +43,9 @@ struct Target {
 // Every matrix of the graph that the code can hold, each one run of the fewest bits.
 std::vector<Target> choose_targets(const Graph& graph);
 
+// Whether all have the most bits: no file can be larger.
+bool at_most_bits(const std::vector<Target>& targets);
+
 // The second moments that the columns of a target are measured with.
 Matrix input_metric(const Statistics& statistics, const Target& target);
 

@@ -85,9 +85,10 @@ CodedMatrix prepare_coded(int bits, const Matrix& w, int64_t first, int64_t n) {
 
 namespace {
 
-// Root-mean-squares a row's step is tried with, by width. With feedback targets vary more than weights do,
-// and what is far out costs most where steps are small. One try at the middle one against three, errors: NT2
-// .0901, .0881; NT3 .0241, .0236; NT4 .0071, .0069.
+// Root-mean-squares a row's step is tried with, by width. One try at the middle one against three, squared
+// error of 300 Gaussian rows of 576 without feedback: NT2 .0852, .0849; NT3 .0234, .0231; NT4 .0071, .0069.
+// With feedback targets vary more than weights do, what is far out costs most where steps are small, and more
+// is gained.
 constexpr int kTries = 3;
 constexpr float kScales[][kTries] = {{0.98f, 1.04f, 1.10f}, {0.95f, 1.01f, 1.07f}, {0.92f, 0.98f, 1.04f}};
 static_assert(std::size(kScales) == kMaxTrellisBits - kMinTrellisBits + 1);

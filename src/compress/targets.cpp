@@ -77,6 +77,10 @@ void set_runs(Target& t, std::span<const int> bits) {
       t.runs.push_back({first, n, {bits[g], 1.0f, {}}});
     }
   }
+  // Within a run in the matrix's order: threads that share a run out then write to different ends of the
+  // result, and do not take each other's cache lines away (on two threads that halved the speed).
+  for (const Run& run : t.runs)
+    std::sort(t.order.begin() + run.first_row, t.order.begin() + run.first_row + run.n_rows);
   if (t.runs.size() == 1 || std::is_sorted(t.order.begin(), t.order.end())) t.order.clear();
 }
 

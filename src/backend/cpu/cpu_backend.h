@@ -35,15 +35,16 @@ struct Weight {
   size_t n_runs() const { return is_trellis(spec.dtype) ? spec.coded.runs.size() : 1; }
   int64_t first_row(size_t run) const { return is_trellis(spec.dtype) ? spec.coded.runs[run].first_row : 0; }
   PackedMatrix run(size_t i) const;
-  // Calls fn(run, first row of y and bias, begin, end) for the runs that superrows [begin, end) lie in;
-  // begin and end are the run's own. An ordered run places its rows itself.
+  // Calls fn(run, first row of y and bias, begin, end) for the worker's superrows of every run. An ordered
+  // run places its rows itself. Each run is shared out by itself: threads get the same work of every width,
+  // and where the rows of a run are in order, they write apart (else they take each other's cache lines
+  // away).
   template <typename Fn>
-  void for_runs(int64_t begin, int64_t end, Fn&& fn) const {
+  void for_runs(const Worker& worker, Fn&& fn) const {
     for (size_t i = 0; i < n_runs(); ++i) {
       const PackedMatrix m = run(i);
-      const int64_t first = first_row(i) / kSuperrow, n = (m.n_rows + kSuperrow - 1) / kSuperrow;
-      const int64_t from = std::max<int64_t>(begin - first, 0), to = std::min(end - first, n);
-      if (from < to) fn(m, m.places != nullptr ? 0 : first_row(i), from, to);
+      const auto [begin, end] = worker.share((m.n_rows + kSuperrow - 1) / kSuperrow);
+      if (begin < end) fn(m, m.places != nullptr ? 0 : first_row(i), begin, end);
     }
   }
   void decode(int64_t row, float* out) const;  // n_cols values; of a table

@@ -197,9 +197,8 @@ void Execution::linear_few(const LinearStep& s, int64_t n) {
   for (const LinearOp::Part& p : s.op.parts) {
     const Weight& w = weight(p.weight);
     if (!w.packed) continue;
-    const auto [begin, end] = worker_.share((w.spec.n_rows + kSuperrow - 1) / kSuperrow);
     const float* bias = vector(p.bias);
-    w.for_runs(begin, end, [&](const PackedMatrix& m, int64_t first, int64_t from, int64_t to) {
+    w.for_runs(worker_, [&](const PackedMatrix& m, int64_t first, int64_t from, int64_t to) {
       matvec_few(m, q, n, b_.dot_, bias == nullptr ? nullptr : bias + first, p.accumulate,
                  row(p.out, 0) + first, w.spec.n_rows, from, to);
     });
@@ -235,8 +234,7 @@ void Execution::linear_many(const LinearStep& s, int64_t n) {
     const MatmulOut out{row(p.out, 0), w.spec.n_rows, vector(p.bias), p.accumulate};
     void* work = thread_ + b_.plan_.thread_work;
     if (w.packed) {
-      const auto [begin, end] = worker_.share((w.spec.n_rows + kSuperrow - 1) / kSuperrow);
-      w.for_runs(begin, end, [&](const PackedMatrix& m, int64_t first, int64_t from, int64_t to) {
+      w.for_runs(worker_, [&](const PackedMatrix& m, int64_t first, int64_t from, int64_t to) {
         const MatmulOut rows{out.y + first, out.stride, out.bias == nullptr ? nullptr : out.bias + first,
                              out.accumulate};
         matmul(m, tiles, n, b_.dot_, rows, from, to, work);

@@ -1,14 +1,12 @@
 // class Engine and Nutshell.load: the page's side. Each engine owns one worker, which holds the module, the model and the
 // pull loop; this file only sends calls and turns token events into an async iterator of strings. It never imports the
 // wasm module.
-import { abortError, EngineError, throwIfAborted } from './errors.ts';
+import { EngineError, throwIfAborted } from './errors.ts';
 import { nameInFolder } from './names.ts';
-import { RpcClient, type WorkerLike } from './rpc/client.ts';
-import type { EmbedEvent, Prompt, RunEvent, Source } from './rpc/protocol.ts';
+import { type RpcClient, startWith, type WorkerLike } from './rpc/client.ts';
+import type { Calls, EmbedEvent, Prompt, RunEvent, Source } from './rpc/protocol.ts';
 import type { ChatMessage, EmbedOptions, Embeddings, EngineInfo, GenerateOptions, LoadOptions, Timings } from './types.ts';
 
-/** How long an aborted load may take to put its files in order before its worker is ended. */
-const kAbortGraceMs = 2000;
 
 /** A loaded model in its own worker. Calls of chat, generate and embed run one after the other, in the order they were started. */
 export class Engine {
@@ -253,31 +251,10 @@ export async function load(
   const { onProgress, signal, ...rest } = options;
   throwIfAborted(signal);
   const sources = await sourcesOf(model);
-  let client: RpcClient;
-  try {
-    client = new RpcClient(createWorker());
-  } catch (cause) {
-    throw new EngineError('worker_failed', undefined, { cause });
-  }
-  let timer: ReturnType<typeof setTimeout> | undefined;
-  const onAbort = () => {
-    timer = setTimeout(() => void client.close(abortError(signal)), kAbortGraceMs);
-  };
-  signal?.addEventListener('abort', onAbort, { once: true });
-  try {
-    const onEvent = onProgress && ((progress: Parameters<typeof onProgress>[0]) => {
-      if (!signal?.aborted) onProgress(progress);
-    });
-    const info = await client.call('load', { sources, ...rest }, { onEvent, signal });
-    throwIfAborted(signal);
-    return new Engine(client, info);
-  } catch (error) {
-    await client.close();
-    throw error;
-  } finally {
-    signal?.removeEventListener('abort', onAbort);
-    clearTimeout(timer);
-  }
+  const onEvent = onProgress && ((progress: Parameters<typeof onProgress>[0]) => {
+    if (!signal?.aborted) onProgress(progress);
+  });
+  return startWith<Calls, Engine>(createWorker, signal, async (client) => new Engine(client, await client.call('load', { sources, ...rest }, { onEvent, signal })));
 }
 
 /** The entry of the package. */

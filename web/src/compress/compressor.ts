@@ -1,14 +1,11 @@
 // class Compressor: the page's side of a compression. It owns one worker, which holds the compressor's module; this file
 // only sends calls. It never imports the wasm module.
-import { abortError, EngineError, throwIfAborted } from '../errors.ts';
-import { RpcClient, type WorkerLike } from '../rpc/client.ts';
+import { EngineError, throwIfAborted } from '../errors.ts';
+import { type RpcClient, startWith, type WorkerLike } from '../rpc/client.ts';
 import type { Source } from '../rpc/protocol.ts';
 import { deleteState, kWorkLock, listStates } from '../store/states.ts';
 import type { CompressCalls } from './protocol.ts';
 import type { Compression, CompressOptions, CompressPlan, CompressResult, SizeChoice } from './types.ts';
-
-/** How long an aborted open may take to put its files in order before its worker is ended. */
-const kAbortGraceMs = 2000;
 
 type CallOptions = Pick<CompressOptions, 'signal' | 'onProgress'>;
 
@@ -28,26 +25,8 @@ export class Compressor {
     const { signal, onProgress, ...settings } = options;
     throwIfAborted(signal);
     const from = sourceOf(source);
-    let client: RpcClient<CompressCalls>;
-    try {
-      client = new RpcClient<CompressCalls>(createWorker());
-    } catch (cause) {
-      throw new EngineError('worker_failed', undefined, { cause });
-    }
-    let timer: ReturnType<typeof setTimeout> | undefined;
-    const onAbort = () => (timer = setTimeout(() => void client.close(abortError(signal)), kAbortGraceMs));
-    signal?.addEventListener('abort', onAbort, { once: true });
-    try {
-      const plan = await client.call('open', { source: from, settings }, { signal, onEvent: onProgress });
-      throwIfAborted(signal);
-      return new Compressor(client, plan);
-    } catch (error) {
-      await client.close();
-      throw error;
-    } finally {
-      signal?.removeEventListener('abort', onAbort);
-      clearTimeout(timer);
-    }
+    return startWith<CompressCalls, Compressor>(createWorker, signal, async (client) =>
+      new Compressor(client, await client.call('open', { source: from, settings }, { signal, onEvent: onProgress })));
   }
 
   /**

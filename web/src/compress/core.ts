@@ -1,6 +1,7 @@
 // The compressor's wasm module as typed calls (src/bind/compress_bind.cpp). Runs in the worker only.
 import { EngineError } from '../errors.ts';
 import { startModule, WasmModule, type BoundModule, type ModuleFactory } from '../wasm_module.ts';
+import type { CompressResult, SizeChoice } from './types.ts';
 
 /** The compressor's module, as far as it is used. */
 export interface CompressModule extends BoundModule {
@@ -53,22 +54,7 @@ export interface CorePlan {
   windowTokens: number;
 }
 
-export interface CoreSize {
-  bytes: number;
-  bitsPerWeight: number;
-  predictedKl: number | null;
-  memoryBytes: number;
-}
-
-export interface CoreResult {
-  bytes: number;
-  bitsPerWeight: number;
-  predictedKl: number | null;
-  meanKl: number | null;
-  top1Agreement: number | null;
-  perplexityBefore: number | null;
-  perplexityAfter: number | null;
-}
+export type CoreResult = Omit<CompressResult, 'url' | 'name' | 'seconds' | 'peakMemoryBytes'>;
 
 export type CoreStage = 'reading' | 'measuring' | 'weighing' | 'coding' | 'healing' | 'checking' | 'writing';
 
@@ -114,8 +100,8 @@ export class CompressCore extends WasmModule<CompressModule> {
     this.call('analyse');
   }
 
-  sizes(bytes: number[]): CoreSize[] {
-    return (this.call('sizes', JSON.stringify({ bytes })) as { sizes: CoreSize[] }).sizes;
+  sizes(bytes: number[]): SizeChoice[] {
+    return (this.call('sizes', JSON.stringify({ bytes })) as { sizes: SizeChoice[] }).sizes;
   }
 
   make(bytes: number): void {

@@ -1,6 +1,6 @@
 // The page's end of the worker calls: one promise per call, events on the way, errors as EngineError. Knows nothing of
 // what the calls do.
-import { abortError, EngineError, fromErrorData, type ErrorData } from '../errors.ts';
+import { abortError, EngineError, fromErrorData, throwIfAborted, type ErrorData } from '../errors.ts';
 import type { Calls, FromWorker, Table, ToWorker } from './protocol.ts';
 
 /** The part of Worker that is used; tests give their own. */
@@ -96,5 +96,38 @@ export class RpcClient<C extends Table<C> = Calls> {
     const calls = [...this.pending.values()];
     this.pending.clear();
     for (const call of calls) call.reject(error);
+  }
+}
+
+/** How long an aborted start may take to put its files in order before its worker is ended. */
+const kAbortGraceMs = 2000;
+
+/** Starts a worker and makes of it what `open` does with its first call; a worker that comes to nothing is ended. */
+export async function startWith<C extends Table<C>, T>(
+  createWorker: () => WorkerLike,
+  signal: AbortSignal | undefined,
+  open: (client: RpcClient<C>) => Promise<T>,
+): Promise<T> {
+  let client: RpcClient<C>;
+  try {
+    client = new RpcClient<C>(createWorker());
+  } catch (cause) {
+    throw new EngineError('worker_failed', undefined, { cause });
+  }
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  const onAbort = () => {
+    timer = setTimeout(() => void client.close(abortError(signal)), kAbortGraceMs);
+  };
+  signal?.addEventListener('abort', onAbort, { once: true });
+  try {
+    const opened = await open(client);
+    throwIfAborted(signal);
+    return opened;
+  } catch (error) {
+    await client.close();
+    throw error;
+  } finally {
+    signal?.removeEventListener('abort', onAbort);
+    clearTimeout(timer);
   }
 }

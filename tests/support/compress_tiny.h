@@ -3,6 +3,7 @@
 
 #include <doctest/doctest.h>
 
+#include <cmath>
 #include <cstring>
 #include <memory>
 #include <vector>
@@ -46,25 +47,45 @@ struct Compressed {
   std::vector<uint8_t> file;
 };
 
-inline Compressed compress_tiny(compress::SourceModel& source, compress::CompressOptions options, int threads,
-                                size_t n_tokens = 256) {
+inline Compressed compress_texts(compress::SourceModel& source, const compress::CompressOptions& options,
+                                 const std::vector<int32_t>& calibration,
+                                 const std::vector<int32_t>& evaluation, int threads) {
   ThreadPool pool(threads);
-  options.window_tokens = 64;
-  options.windows = 4;
-  options.held_out = 2;
   Compressed out;
-  const auto report = nutshell::compress::compress(
-      source, options, random_tokens(n_tokens, 1), random_tokens(n_tokens, 2), pool,
-      {source.read,
-       [&](std::span<const uint8_t> bytes) {
-         out.file.insert(out.file.end(), bytes.begin(), bytes.end());
-         return Status();
-       },
-       {},
-       nullptr});
+  const auto report =
+      nutshell::compress::compress(source, options, calibration, evaluation, pool,
+                                   {source.read,
+                                    [&](std::span<const uint8_t> bytes) {
+                                      out.file.insert(out.file.end(), bytes.begin(), bytes.end());
+                                      return Status();
+                                    },
+                                    {},
+                                    nullptr});
   out.status = report.status();
   if (report.ok()) out.report = *report;
   return out;
+}
+
+inline Compressed compress_tiny(compress::SourceModel& source, compress::CompressOptions options, int threads,
+                                size_t n_tokens = 256) {
+  options.window_tokens = 64;
+  options.windows = 4;
+  options.held_out = 2;
+  return compress_texts(source, options, random_tokens(n_tokens, 1), random_tokens(n_tokens, 2), threads);
+}
+
+// That g is the slope of the loss by a weight, which the loss sees: along g itself, by central differences.
+template <typename Loss>
+void check_slope(compress::Matrix& weight, const compress::Matrix& g, const Loss& loss, double epsilon) {
+  const compress::Matrix unit = g / g.norm(), before = weight;
+  const float h = 3e-3f * before.norm() / std::sqrt(static_cast<float>(before.size()));
+  weight = before + h * unit;
+  const double up = loss();
+  weight = before - h * unit;
+  const double down = loss();
+  weight = before;
+  CHECK((up - down) / (2 * static_cast<double>(h)) ==
+        doctest::Approx(static_cast<double>(g.norm())).epsilon(epsilon));
 }
 
 }  // namespace nutshell::test

@@ -96,15 +96,7 @@ TEST_CASE("compress: a text's vector is the engine's, and its slope by every mat
   for (size_t i = 0; i < weights.size(); ++i) {
     if (gradients.of[i].size() == 0) continue;
     CAPTURE(source->graph.weights[i].name);
-    const Matrix g = gradients.of[i], unit = g / g.norm(), before = weights[i];
-    const float h = 3e-3f * before.norm() / std::sqrt(static_cast<float>(before.size()));
-    weights[i] = before + h * unit;
-    const double up = loss();
-    weights[i] = before - h * unit;
-    const double down = loss();
-    weights[i] = before;
-    CHECK((up - down) / (2 * static_cast<double>(h)) ==
-          doctest::Approx(static_cast<double>(g.norm())).epsilon(0.03));
+    check_slope(weights[i], gradients.of[i], loss, 0.03);
   }
 }
 
@@ -133,26 +125,12 @@ TEST_CASE("compress: an embedding model becomes a file whose vectors are as near
   auto source = open_bytes(bytes);
   REQUIRE_MESSAGE(source.ok(), source.status().message());
   const auto made = [&](double bits) {
-    ThreadPool pool(2);
     CompressOptions options;
     options.bits = bits;
     options.window_tokens = 24;
     options.windows = 16;
     options.held_out = 8;
-    Compressed out;
-    const std::vector<int32_t> calibration = letters(2000, 1), evaluation = letters(400, 2);
-    const auto report =
-        nutshell::compress::compress(*source, options, calibration, evaluation, pool,
-                                     {source->read,
-                                      [&](std::span<const uint8_t> part) {
-                                        out.file.insert(out.file.end(), part.begin(), part.end());
-                                        return Status();
-                                      },
-                                      {},
-                                      nullptr});
-    out.status = report.status();
-    if (report.ok()) out.report = *report;
-    return out;
+    return compress_texts(*source, options, letters(2000, 1), letters(400, 2), 2);
   };
   const Compressed small = made(12), large = made(16);
   REQUIRE_MESSAGE(small.status.ok(), small.status.message());

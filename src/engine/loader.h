@@ -15,6 +15,7 @@
 
 #include "engine/header_reader.h"
 #include "engine/model.h"
+#include "engine/weight_stream.h"
 #include "model/arch/arch.h"
 
 namespace nutshell {
@@ -43,7 +44,7 @@ class Loader {
   // The bytes of the last request are in place.
   Status commit();
   // Bytes of the files taken in so far (counted once), and of all files.
-  uint64_t done_bytes() const { return done_bytes_; }
+  uint64_t done_bytes() const { return done_bytes_ + (stream_ ? stream_->done_bytes() : 0); }
   uint64_t total_bytes() const { return total_bytes_; }
   // The finished model; precondition: next() answered nothing.
   std::unique_ptr<Model> take() { return std::move(model_); }
@@ -51,26 +52,11 @@ class Loader {
  private:
   enum class Phase { header, host_tensors, weights, ready };
 
-  struct Upload {
-    WeightId weight;
-    const TensorEntry* tensor;
-    uint64_t row_bytes;
-    int64_t n_rows, first_row;  // in the file; a weight may be some of the tensor's rows,
-    uint64_t skip_bytes;        // or a part of its only row; or it is one of the runs of a coded tensor
-    int64_t to_row = 0;         // of the weight
-    int64_t n_padding = 0;      // rows at the end that are no rows of the weight
-  };
-
   Result<std::optional<ReadRequest>> request();
   ReadRequest host_request();
-  ReadRequest weight_request();
   Status start_model();  // after the header: architecture, tokenizer
   Status commit_host_tensor();
   Status start_weights();  // graph, memory plan, allocation
-  void add_runs(Upload upload, const WeightSpec& w);
-  Status commit_weight();
-  Status commit_transposed(const Upload& u);
-  void next_weight();
 
   ThreadPool& pool_;
   LoadOptions options_;
@@ -86,11 +72,7 @@ class Loader {
   std::vector<std::string> host_names_;
   HostTensors host_;
   std::unique_ptr<Model> model_;
-
-  std::vector<Upload> uploads_;  // by file and offset
-  size_t upload_ = 0;
-  int64_t row_ = 0, chunk_rows_ = 0;  // rows given to the back end, and rows of the chunk under way
-  int64_t filled_rows_ = 0;           // of the chunk, in staging_
+  std::optional<WeightStream> stream_;
 };
 
 }  // namespace nutshell

@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <bit>
 #include <cmath>
+#include <concepts>
+#include <cstddef>
 #include <cstring>
 
 #include "base/bytes.h"
@@ -27,12 +29,15 @@ struct Split {
   uint32_t rest[4];
 };
 
+// The file's block is read where it lies: it may not be aligned, and a copy would cost as much as all the
+// rest in code that the browser has not optimised yet.
+//
 // Q4_0, Q4_1, Q5_0: the file's bytes are the nibble words already.
 template <typename B>
-NUTSHELL_INLINE void split(const B& block, int, Split& w) requires(sizeof(B::qs) == 16) {
-  w.first = load(block.qs);
-  if constexpr (requires { block.qh; }) {  // bit k = 4c+i of qh -> bit c of byte i
-    const uint32_t qh = get32(block.qh);
+NUTSHELL_INLINE void split(const uint8_t* block, int, Split& w) requires(sizeof(B::qs) == 16) {
+  w.first = load(block + offsetof(B, qs));
+  if constexpr (requires { &B::qh; }) {  // bit k = 4c+i of qh -> bit c of byte i
+    const uint32_t qh = get32(block + offsetof(B, qh));
     w.rest[0] = 0;
     for (int k = 0; k < 32; ++k) w.rest[0] |= (qh >> k & 1u) << (k % 4 * 8 + k / 4);
   }
@@ -47,9 +52,10 @@ void join(B& block, int, const Words w) requires(sizeof(B::qs) == 16) {
   }
 }
 
-NUTSHELL_INLINE void split(const Q8_0::Block& block, int, Split& w) {
-  w.first = load(block.qs);
-  std::memcpy(w.rest, block.qs + 16, 16);
+template <typename B>
+NUTSHELL_INLINE void split(const uint8_t* block, int, Split& w) requires(std::same_as<B, Q8_0::Block>) {
+  w.first = load(block + offsetof(B, qs));
+  std::memcpy(w.rest, block + offsetof(B, qs) + 16, 16);
 }
 void join(Q8_0::Block& block, int, const Words w) { std::memcpy(block.qs, w, 32); }
 
@@ -62,12 +68,12 @@ NUTSHELL_INLINE V nibbles(V low, V high, int which) {
 
 // Q4_K, Q5_K: slice b = sub-block b: nibble b % 2 of qs[32 (b / 2) ..]; Q5_K: bit b of qh[0..31].
 template <typename B>
-NUTSHELL_INLINE void split(const B& block, int b, Split& w) requires(sizeof(B::qs) == 128) {
-  const uint8_t* qs = block.qs + b / 2 * 32;
+NUTSHELL_INLINE void split(const uint8_t* block, int b, Split& w) requires(sizeof(B::qs) == 128) {
+  const uint8_t* qs = block + offsetof(B, qs) + b / 2 * 32;
   w.first = nibbles(load(qs), load(qs + 16), b % 2);
-  if constexpr (requires { block.qh; }) {
+  if constexpr (requires { &B::qh; }) {
     w.rest[0] = 0;
-    for (int c = 0; c < 8; ++c) w.rest[0] |= (get32(block.qh + 4 * c) >> b & 0x01010101u) << c;
+    for (int c = 0; c < 8; ++c) w.rest[0] |= (get32(block + offsetof(B, qh) + 4 * c) >> b & 0x01010101u) << c;
   }
 }
 template <typename B>
@@ -88,9 +94,10 @@ void join(B& block, int b, const Words w) requires(sizeof(B::qs) == 128) {
 
 // Q6_K: slice b: low nibbles = nibble (b / 2) % 2 of ql[64 (b / 4) + 32 (b % 2) ..], upper bits =
 // qh[32 (b / 4) ..] >> 2 (b % 4).
-NUTSHELL_INLINE void split(const Q6_K::Block& block, int b, Split& w) {
-  const uint8_t* ql = block.ql + b / 4 * 64 + b % 2 * 32;
-  const uint8_t* qh = block.qh + b / 4 * 32;
+template <typename B>
+NUTSHELL_INLINE void split(const uint8_t* block, int b, Split& w) requires(std::same_as<B, Q6_K::Block>) {
+  const uint8_t* ql = block + offsetof(B, ql) + b / 4 * 64 + b % 2 * 32;
+  const uint8_t* qh = block + offsetof(B, qh) + b / 4 * 32;
   const int high = b % 4 * 2;
   w.first = nibbles(load(ql), load(ql + 16), b / 2 % 2);
   w.rest[0] = w.rest[1] = 0;
@@ -112,25 +119,25 @@ void join(Q6_K::Block& block, int b, const Words w) {
   }
 }
 
-// The second f16 of a block: minimum of Q4_1, dmin of the K-quants.
+// Where a block has its second f16, minimum of Q4_1, dmin of the K-quants; 0: it has none.
 template <typename B>
-auto* second_f16(B& block) {
-  if constexpr (requires { block.dmin; }) {
-    return &block.dmin;
-  } else if constexpr (requires { block.m; }) {
-    return &block.m;
+constexpr size_t second_f16() {
+  if constexpr (requires { &B::dmin; }) {
+    return offsetof(B, dmin);
+  } else if constexpr (requires { &B::m; }) {
+    return offsetof(B, m);
   } else {
-    return static_cast<decltype(&block.d)>(nullptr);
+    return 0;
   }
 }
 
 template <typename B>
-void get_k_scales(const B& block, int b, int r, uint8_t* scales) {
-  if constexpr (requires { block.ql; }) {
-    scales[2 * r] = static_cast<uint8_t>(block.scales[2 * b]);
-    scales[2 * r + 1] = static_cast<uint8_t>(block.scales[2 * b + 1]);
-  } else if constexpr (requires { block.dmin; }) {
-    const KScale s = unpack_k_scale(block.scales, b);
+void get_k_scales(const uint8_t* block, int b, int r, uint8_t* scales) {
+  if constexpr (requires { &B::ql; }) {
+    scales[2 * r] = block[offsetof(B, scales) + 2 * static_cast<size_t>(b)];
+    scales[2 * r + 1] = block[offsetof(B, scales) + 2 * static_cast<size_t>(b) + 1];
+  } else if constexpr (requires { &B::dmin; }) {
+    const KScale s = unpack_k_scale(block + offsetof(B, scales), b);
     scales[r] = static_cast<uint8_t>(s.scale);
     scales[16 + r] = static_cast<uint8_t>(s.minimum);
   }
@@ -173,33 +180,44 @@ NUTSHELL_INLINE void store_transposed(const V (&v)[4], uint8_t* out) {
 }
 
 // Largest f16 magnitude (as bits, which order like magnitudes) among the scales; 0x7c00 or more: not finite.
-template <typename F>
+template <typename B>
 uint16_t largest_f16(const uint8_t* rows, int64_t n_blocks) {
-  uint16_t largest = 0;
-  typename F::Block block;
-  for (int64_t i = 0; i < n_blocks; ++i, rows += sizeof(block)) {
-    std::memcpy(&block, rows, sizeof(block));
-    largest = std::max<uint16_t>(largest, block.d & 0x7fff);
-    if (const auto* m = second_f16(block)) largest = std::max<uint16_t>(largest, *m & 0x7fff);
-  }
-  return largest;
-}
-
-// Rows 4 g .. of super-block `super`; rows that are missing are zero already.
-template <DType D>
-void pack_group(const uint8_t* rows, int64_t row_bytes, int n, int g, int shift, uint8_t* super) {
-  using P = Packed<D>;
-  typename Format<D>::Block blocks[4];
-  for (int i = 0; i < n; ++i) {
-    std::memcpy(&blocks[i], rows + i * row_bytes, sizeof(blocks[i]));
-    const int r = 4 * g + i;
-    const uint16_t d = shift_f16(blocks[i].d, shift);
-    std::memcpy(super + 2 * r, &d, 2);
-    if (const auto* second = second_f16(blocks[i])) {
-      const uint16_t m = shift_f16(*second, shift);
-      std::memcpy(super + 32 + 2 * r, &m, 2);
+  const V magnitude = wasm_i16x8_splat(0x7fff);
+  V largest = wasm_i16x8_splat(0);
+  for (int64_t i = 0; i < n_blocks; ++i, rows += sizeof(B)) {
+    const V d = wasm_v128_load16_splat(rows + offsetof(B, d));
+    largest = wasm_u16x8_max(largest, wasm_v128_and(d, magnitude));
+    if constexpr (second_f16<B>() != 0) {
+      const V m = wasm_v128_load16_splat(rows + second_f16<B>());
+      largest = wasm_u16x8_max(largest, wasm_v128_and(m, magnitude));
     }
   }
+  return static_cast<uint16_t>(wasm_u16x8_extract_lane(largest, 0));
+}
+
+// The f16 that each of the rows has at `rows`, times 2^shift.
+NUTSHELL_INLINE void pack_f16(const uint8_t* rows, int64_t row_bytes, int n_rows, int shift, uint8_t* out) {
+  alignas(16) uint16_t h[kSuperrow] = {};
+  for (int r = 0; r < n_rows; ++r) h[r] = load_le<uint16_t>(rows + r * row_bytes);
+  const V up = wasm_i16x8_splat(static_cast<int16_t>(shift << 10)), zero = wasm_i16x8_splat(0);
+  for (int r = 0; r < kSuperrow; r += 8) {
+    const V v = load(h + r);
+    const V normal = wasm_i16x8_ne(wasm_v128_and(v, wasm_i16x8_splat(0x7c00)), zero);
+    const V nonzero = wasm_i16x8_ne(wasm_v128_and(v, wasm_i16x8_splat(0x7fff)), zero);
+    wasm_v128_store(out + 2 * r, wasm_i16x8_add(v, wasm_v128_and(normal, up)));
+    if (!wasm_v128_any_true(wasm_v128_andnot(nonzero, normal))) continue;
+    for (int i = r; i < r + 8; ++i) {  // subnormal ones are rare
+      const uint16_t shifted = shift_f16(h[i], shift);
+      std::memcpy(out + 2 * i, &shifted, 2);
+    }
+  }
+}
+
+// The codes of rows 4 g .. of a super-block; rows that are missing are zero already.
+template <DType D>
+NUTSHELL_INLINE void pack_group(const uint8_t* rows, int64_t row_bytes, int n, int g, uint8_t* super) {
+  using P = Packed<D>;
+  using B = typename Format<D>::Block;
   for (int b = 0; b < P::kBlocksPerSuper; ++b) {
     uint8_t* slice = super + P::kHeadBytes + b * P::kSliceBytes;
     uint8_t* codes = slice + P::kScaleBytes;
@@ -209,10 +227,11 @@ void pack_group(const uint8_t* rows, int64_t row_bytes, int n, int g, int shift,
         first[i] = wasm_i32x4_splat(0);
         continue;
       }
+      const uint8_t* block = rows + i * row_bytes;
       const int r = 4 * g + i;
-      get_k_scales(blocks[i], b, r, slice);
+      get_k_scales<B>(block, b, r, slice);
       Split words;
-      split(blocks[i], b, words);
+      split<B>(block, b, words);
       first[i] = words.first;
       for (int w = 4; w < P::kWords; ++w) put32(codes + 64 * w + 4 * r, words.rest[w - 4]);
     }
@@ -220,23 +239,29 @@ void pack_group(const uint8_t* rows, int64_t row_bytes, int n, int g, int shift,
   }
 }
 
+// Not inlined: a browser's optimising compiler takes functions one by one, and one with all formats in it for
+// longer than loading a small model takes.
 template <DType D>
-Status pack_rows(const uint8_t* rows, int n_rows, int64_t n_cols, uint8_t* out) {
+NUTSHELL_NOINLINE Status pack_rows(const uint8_t* rows, int n_rows, int64_t n_cols, uint8_t* out) {
   using P = Packed<D>;
-  const int64_t n_super = n_cols / P::kSuperColumns,
-                row_bytes = n_super * static_cast<int64_t>(sizeof(typename Format<D>::Block));
-  const uint16_t largest = largest_f16<Format<D>>(rows, n_super * n_rows);
+  using B = typename Format<D>::Block;
+  const int64_t n_super = n_cols / P::kSuperColumns, row_bytes = n_super * static_cast<int64_t>(sizeof(B));
+  const uint16_t largest = largest_f16<B>(rows, n_super * n_rows);
   if (!finite_f16(largest)) return {ErrorCode::corrupt_file, "a weight's scale is infinite or not a number"};
   const int shift = largest == 0 ? 0 : 15 - std::ilogb(f16_to_f32(largest));
   const float factor = std::ldexp(1.0f, kPostShift - shift);
   if (n_rows < kSuperrow) std::memset(out, 0, static_cast<size_t>(P::superrow_bytes(n_cols)));
   std::memset(out, 0, kFactorBytes);
   std::memcpy(out, &factor, 4);
-  for (int64_t s = 0; s < n_super; ++s)
+  for (int64_t s = 0; s < n_super; ++s) {
+    const uint8_t* blocks = rows + s * static_cast<int64_t>(sizeof(B));
+    uint8_t* super = out + kFactorBytes + s * P::kSuperBytes;
+    pack_f16(blocks + offsetof(B, d), row_bytes, n_rows, shift, super);
+    if constexpr (second_f16<B>() != 0)
+      pack_f16(blocks + second_f16<B>(), row_bytes, n_rows, shift, super + 2 * kSuperrow);
     for (int g = 0; 4 * g < n_rows; ++g)
-      pack_group<D>(rows + 4 * g * row_bytes + s * static_cast<int64_t>(sizeof(typename Format<D>::Block)),
-                    row_bytes, std::min(4, n_rows - 4 * g), g, shift,
-                    out + kFactorBytes + s * P::kSuperBytes);
+      pack_group<D>(blocks + 4 * g * row_bytes, row_bytes, std::min(4, n_rows - 4 * g), g, super);
+  }
   return {};
 }
 
@@ -246,9 +271,13 @@ void unpack_one(const uint8_t* superrow, int r, int64_t n_cols, float* out) {
   const float down = std::ldexp(load_le<float>(superrow), -kPostShift);
   const uint8_t* super = superrow + kFactorBytes;
   for (int64_t c = 0; c < n_cols; c += P::kSuperColumns, super += P::kSuperBytes) {
-    typename Format<D>::Block block = {};
+    using B = typename Format<D>::Block;
+    B block = {};
     block.d = scale_f16(load_le<uint16_t>(super + 2 * r), down);
-    if (auto* second = second_f16(block)) *second = scale_f16(load_le<uint16_t>(super + 32 + 2 * r), down);
+    if constexpr (second_f16<B>() != 0) {
+      const uint16_t second = scale_f16(load_le<uint16_t>(super + 32 + 2 * r), down);
+      std::memcpy(reinterpret_cast<uint8_t*>(&block) + second_f16<B>(), &second, 2);
+    }
     for (int b = 0; b < P::kBlocksPerSuper; ++b) {
       const uint8_t* slice = super + P::kHeadBytes + b * P::kSliceBytes;
       put_k_scales(block, b, r, slice);

@@ -87,7 +87,9 @@ Result<std::vector<Merge>> read_merges(const TokenizerData& data, const TokenIds
     }
     const std::string_view left = std::string_view(text).substr(0, space),
                            right = std::string_view(text).substr(space + 1);
-    const Merge merge{ids.find(left), ids.find(right), ids.find(left, right)};
+    // Trained vocabularies number their tokens in the order of the merges.
+    const int32_t guess = merges.empty() ? -1 : merges.back().result + 1;
+    const Merge merge{ids.find(left), ids.find(right), ids.find(left, right, guess)};
     if (merge.left < 0 || merge.right < 0 || merge.result < 0) {
       return Status(ErrorCode::corrupt_file,
                     "merge " + std::to_string(merges.size()) + ", " + token_text(text) + ": " +

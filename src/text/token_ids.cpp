@@ -47,12 +47,19 @@ int32_t TokenIds::find(std::string_view left, std::string_view right) const {
   const uint64_t h = hash(right, hash(left, kEmpty));
   const size_t mask = slots_.size() - 1;
   for (size_t at = place_of(h) & mask; slots_[at].id >= 0; at = (at + 1) & mask) {
-    if (slots_[at].mark != mark_of(h)) continue;
-    const std::string_view text = tokens_[static_cast<size_t>(slots_[at].id)];
-    if (text.size() == left.size() + right.size() && text.starts_with(left) && text.ends_with(right))
-      return slots_[at].id;
+    if (slots_[at].mark == mark_of(h) && is(slots_[at].id, left, right)) return slots_[at].id;
   }
   return -1;
+}
+
+int32_t TokenIds::find(std::string_view left, std::string_view right, int32_t guess) const {
+  const bool there = guess >= 0 && static_cast<size_t>(guess) < tokens_.size();
+  return there && is(guess, left, right) ? guess : find(left, right);
+}
+
+bool TokenIds::is(int32_t id, std::string_view left, std::string_view right) const {
+  const std::string_view text = tokens_[static_cast<size_t>(id)];
+  return text.size() == left.size() + right.size() && text.starts_with(left) && text.ends_with(right);
 }
 
 }  // namespace nutshell

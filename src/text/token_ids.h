@@ -21,8 +21,12 @@ class TokenIds {
   // The id of a text, of two texts put together; -1: none.
   int32_t find(std::string_view text) const { return find(text, {}); }
   int32_t find(std::string_view left, std::string_view right) const;
+  // The same, where `guess` is likely to be the answer: then it is no walk through the table.
+  int32_t find(std::string_view left, std::string_view right, int32_t guess) const;
 
  private:
+  bool is(int32_t id, std::string_view left, std::string_view right) const;
+
   struct Slot {
     uint32_t mark = 0;  // the hash's upper half
     int32_t id = -1;

@@ -98,7 +98,7 @@ describe('compressor', () => {
     expect(sizes).toHaveLength(24);
     expect([sizes[0]!.bytes, sizes[23]!.bytes]).toEqual([kSmallest, kLargest]);
     const result = await compressor.make(1200, { onProgress: (progress) => told.push(progress) });
-    expect(result).toMatchObject({ name: 'tiny.0MB.gguf', bytes: 1200, meanKl: 0.11 });
+    expect(result).toMatchObject({ name: 'tiny.0.00120MB.gguf', bytes: 1200, meanKl: 0.11 });
     expect(result).not.toHaveProperty('ok');
     expect(await fileOf(device, result.url)).toHaveLength(1200);
     expect(new Set(told.map(({ stage }) => stage))).toEqual(new Set(['measuring', 'coding', 'checking']));

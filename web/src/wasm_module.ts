@@ -12,6 +12,8 @@ export interface BoundModule {
 export type ModuleFactory<M extends BoundModule> = (options: {
   nutshellThreads: number;
   onAbort?: (reason: unknown) => void;
+  /** Emscripten's way of letting others instantiate: `done` is called with what came of it. */
+  instantiateWasm?: (imports: WebAssembly.Imports, done: (instance: WebAssembly.Instance, module: WebAssembly.Module) => void) => object;
 }) => Promise<M>;
 
 type Argument = string | number;
@@ -101,12 +103,34 @@ function messageOf(value: unknown): string {
   return value instanceof Error ? value.message : String(value);
 }
 
-/** Imports a module; its files lie in `wasm/` beside the worker. Errors: `worker_failed`. */
+/**
+ * Imports a module; its files lie in `wasm/` beside the worker. The code is fetched and compiled while the script around it
+ * arrives, not after. Errors: `worker_failed`, of the factory too.
+ */
 export async function importModule<M extends BoundModule>(name: string, base: string): Promise<ModuleFactory<M>> {
   const url = new URL(`wasm/${name}.js`, base).href;
+  const code = compile(new URL(`wasm/${name}.wasm`, base).href);
+  code.catch(() => undefined); // reported by the factory
   try {
-    return ((await import(/* @vite-ignore */ url)) as { default: ModuleFactory<M> }).default;
+    const factory = ((await import(/* @vite-ignore */ url)) as { default: ModuleFactory<M> }).default;
+    return (options) => {
+      return new Promise<M>((resolve, reject) => {
+        const instantiateWasm = (imports: WebAssembly.Imports, done: (instance: WebAssembly.Instance, module: WebAssembly.Module) => void) => {
+          code.then(async (module) => done(await WebAssembly.instantiate(module, imports), module)).catch(reject);
+          return {};
+        };
+        factory({ ...options, instantiateWasm }).then(resolve, reject);
+      });
+    };
   } catch (cause) {
     throw new EngineError('worker_failed', `cannot load ${url}: ${messageOf(cause)}`, { cause });
   }
+}
+
+/** The browser keeps compiled code of responses only; a server that does not know the type of wasm files is no reason to fail. */
+async function compile(url: string): Promise<WebAssembly.Module> {
+  const response = await fetch(url);
+  if (!response.ok) throw new Error(`${url}: HTTP ${response.status}`);
+  if (response.headers.get('content-type')?.startsWith('application/wasm')) return WebAssembly.compileStreaming(response);
+  return WebAssembly.compile(await response.arrayBuffer());
 }

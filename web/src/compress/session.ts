@@ -27,6 +27,9 @@ export interface SessionDeps extends TextDeps {
   now(): number;
 }
 
+/** For names: two sizes of one slider never share theirs. */
+const inMegabytes = (bytes: number) => (bytes < 1e7 ? (bytes / 1e6).toPrecision(3) : Math.round(bytes / 1e6));
+
 const kSizes = 24;
 /** How often the state on the device says how far the work is. */
 const kNoteMs = 2000;
@@ -262,7 +265,7 @@ export class CompressSession implements Handlers<CompressCalls> {
   private async write(data: Uint8Array, { models, source, state }: Opened): Promise<void> {
     if (!this.output) {
       const bytes = state.bytes!;
-      const name = `${source.name.replace(/\.gguf$/i, '')}.${Math.round(bytes / 1e6)}MB.gguf`;
+      const name = `${source.name.replace(/\.gguf$/i, '')}.${inMegabytes(bytes)}MB.gguf`;
       const record = newRecord(`stored:${encodeURIComponent(name)}`, name);
       const before = await models.find(record.url);
       if (before) await models.remove(before);

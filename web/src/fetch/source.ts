@@ -140,8 +140,8 @@ function storedSource(store: ModelStore, record: ModelRecord, reader: ByteReader
     async accept(member) {
       reader.close();
       Object.assign(record, member, { lastUsed: deps.now() });
-      // Only the order of the list depends on it.
-      await store.save(record).catch(() => undefined);
+      // Only the order of the list depends on it: nobody waits for it.
+      void store.save(record).catch(() => undefined);
       return { url: record.url, stored: true, problem: null };
     },
     async reject(error) {

@@ -10,7 +10,6 @@
 #if !defined(__EMSCRIPTEN__) || defined(__EMSCRIPTEN_PTHREADS__)
 #define NUTSHELL_THREADS 1
 #include <pthread.h>
-#include <time.h>
 #if defined(__x86_64__) || defined(__i386__)
 #include <immintrin.h>
 #endif
@@ -43,17 +42,6 @@ void futex_wait(std::atomic<uint32_t>& value, uint32_t old) {
   __builtin_wasm_memory_atomic_wait32(reinterpret_cast<int*>(&value), static_cast<int>(old), -1);
 #else
   value.wait(old, std::memory_order_acquire);
-#endif
-}
-
-// Sleeps for about that long.
-void pause_ms(int ms) {
-#ifdef __wasm__
-  int nobody = 0;
-  __builtin_wasm_memory_atomic_wait32(&nobody, 0, static_cast<long long>(ms) * 1000000);
-#else
-  const timespec time{0, ms * 1000000L};
-  nanosleep(&time, nullptr);
 #endif
 }
 
@@ -199,10 +187,10 @@ void ThreadPool::shrink(int n_threads) {
 }
 
 // A barrier takes well under a microsecond when every thread has a core, and the length of a spin or of a
-// time slice when one has not. The best of many bursts counts, spread over a fifth of a second if need be.
+// time slice when one has not. The best of some bursts counts: in the first ones threads wake up.
 bool ThreadPool::barriers_are_quick() {
   using Clock = std::chrono::steady_clock;
-  constexpr int kBarriers = 64, kBursts = 20;
+  constexpr int kBarriers = 64, kBursts = 3;
   constexpr std::chrono::microseconds kQuick(kBarriers * 10);
   for (int burst = 0; burst < kBursts; ++burst) {
     const Clock::time_point start = Clock::now();
@@ -210,13 +198,26 @@ bool ThreadPool::barriers_are_quick() {
       for (int i = 0; i < kBarriers; ++i) w.barrier();
     });
     if (Clock::now() - start < kQuick) return true;
-    if (burst >= 3) pause_ms(8);  // lets others have the core; before that threads were waking up
   }
   return false;
 }
 
+// Looks are some milliseconds apart, so that others have the core meanwhile.
 void ThreadPool::fit() {
-  for (int n; n = n_threads(), n > 1 && !barriers_are_quick();) shrink(n - std::max(1, n / 4));
+  using Clock = std::chrono::steady_clock;
+  constexpr int kLooks = 20;
+  constexpr std::chrono::milliseconds kApart(8);
+  const int n = n_threads();
+  if (n <= fitting_threads_ || (failed_looks_ > 0 && Clock::now() - last_look_ < kApart)) return;
+  if (barriers_are_quick()) {
+    fitting_threads_ = n;
+    failed_looks_ = 0;
+    return;
+  }
+  last_look_ = Clock::now();
+  if (++failed_looks_ < kLooks) return;
+  failed_looks_ = 0;
+  shrink(n - std::max(1, n / 4));
 }
 
 void ThreadPool::run(const std::function<void(Worker&)>& fn) {

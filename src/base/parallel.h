@@ -5,6 +5,7 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <cstdint>
 #include <functional>
 
@@ -47,9 +48,10 @@ class ThreadPool {
   // Threads that would take part in a run now, and the most that ever will.
   int n_threads() const;
   int max_threads() const { return max_threads_; }
-  // Ends threads that have no core to run on, so that a wrong number costs milliseconds here and not half the
-  // speed ever after: keeps as many as can meet at a barrier at once. A machine that is only busy for a
-  // moment keeps all of them.
+  // Ends threads that have no core to run on, so that a wrong number does not cost half the speed ever after:
+  // keeps as many as can meet at a barrier at once. To be called again and again while there is work, between
+  // runs: a look takes microseconds when all is well, and none is taken after that. A machine that is only
+  // busy for a moment (a browser compiles beside a page that starts) keeps all threads.
   void fit();
   // Runs fn once on every thread, the caller's being thread 0, and returns when all are done.
   // Not reentrant; one run at a time.
@@ -60,6 +62,9 @@ class ThreadPool {
   bool barriers_are_quick();
   PoolState* state_;
   int max_threads_ = 1;
+  int fitting_threads_ = 1;  // so many are known to have cores
+  int failed_looks_ = 0;     // with more
+  std::chrono::steady_clock::time_point last_look_;
 };
 
 }  // namespace nutshell

@@ -143,6 +143,7 @@ Engine::Reply Engine::embed(const json& arguments) {
   if (!model_) return no_model();
   if (!arguments.is_object() || !arguments.contains("text") || !arguments["text"].is_string())
     return Status(ErrorCode::invalid_argument, "embed needs {text}");
+  pool_.fit();
   ASSIGN_OR_RETURN(const TextEmbedding e,
                    embed_text(*model_, arguments["text"].get_ref<const std::string&>()));
   return json{{"embedding", e.values}, {"tokens", e.n_tokens}, {"truncated", e.truncated}};
@@ -159,6 +160,7 @@ Engine::Reply Engine::generate_begin(const json& json_options) {
 
 Engine::Reply Engine::generate_step() {
   if (!model_) return no_model();
+  pool_.fit();
   ASSIGN_OR_RETURN(StepResult step, session_->step());
   switch (step.kind) {
     case StepResult::Kind::prefill:

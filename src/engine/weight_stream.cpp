@@ -116,8 +116,11 @@ void WeightStream::next_chunk() {
     row_ = 0;
     if (whole) break;
   }
-  staging_.resize(filled_);
-  if (parts_.empty()) staging_ = {};
+  if (parts_.empty()) return staging_.reset();
+  if (filled_ <= staging_bytes_) return;
+  staging_.reset();
+  staging_bytes_ = std::max(filled_, kChunkBytes);
+  staging_ = std::make_unique_for_overwrite<uint8_t[]>(static_cast<size_t>(staging_bytes_));
 }
 
 void WeightStream::add_rows(const Source& s, int64_t n_rows) {
@@ -162,7 +165,7 @@ void WeightStream::add_read(uint32_t file, uint64_t offset, uint64_t bytes, uint
 std::optional<ReadRequest> WeightStream::next() {
   if (parts_.empty()) return std::nullopt;
   const Read& read = reads_[read_];
-  return ReadRequest{read.file, read.offset, read.bytes, staging_.data() + read.at};
+  return ReadRequest{read.file, read.offset, read.bytes, staging_.get() + read.at};
 }
 
 Status WeightStream::commit() {
@@ -178,7 +181,7 @@ Status WeightStream::upload(const Part& part) {
   const Source& s = *part.source;
   const TensorEntry& t = *s.tensor;
   const uint64_t bytes = s.row_bytes * static_cast<uint64_t>(part.n_rows);
-  const std::span<const uint8_t> rows = std::span(staging_).subspan(part.at, bytes);
+  const std::span<const uint8_t> rows = {staging_.get() + part.at, static_cast<size_t>(bytes)};
   const int64_t n_rows = std::min(part.n_rows, s.n_rows - s.n_padding - part.row);
   done_bytes_ += bytes;
   if (t.transform != TensorTransform::plus_one)
@@ -192,7 +195,8 @@ Status WeightStream::upload_transposed(const Part& part) {
   const Source& s = *part.source;
   const TensorEntry& t = *s.tensor;
   done_bytes_ += t.bytes * static_cast<uint64_t>(s.n_rows) / static_cast<uint64_t>(t.n_rows);
-  const std::vector<uint8_t> rows = transpose(std::span(staging_).first(t.bytes), t.n_cols, t.n_rows);
+  const std::vector<uint8_t> rows =
+      transpose({staging_.get(), static_cast<size_t>(t.bytes)}, t.n_cols, t.n_rows);
   const size_t row = rows.size() / static_cast<size_t>(t.n_rows);
   return backend_.upload(
       s.weight, 0, s.n_rows,

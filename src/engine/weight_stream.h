@@ -3,6 +3,7 @@
 // one request, because each is a call into JavaScript and back.
 #pragma once
 
+#include <memory>
 #include <optional>
 #include <vector>
 
@@ -62,7 +63,8 @@ class WeightStream {
   std::vector<Read> reads_;  // of the chunk
   size_t read_ = 0;
   std::vector<Part> parts_;
-  std::vector<uint8_t> staging_;
+  std::unique_ptr<uint8_t[]> staging_;
+  uint64_t staging_bytes_ = 0;
   uint64_t filled_ = 0;  // of the staging buffer, once all is read
   uint64_t done_bytes_ = 0;
 };

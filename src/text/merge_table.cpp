@@ -22,6 +22,7 @@ Result<MergeTable> MergeTable::build(std::vector<Merge> merges, int32_t n_vocab)
   for (size_t i = 0; i + 1 < table.first_.size(); ++i) {
     const auto begin = table.entries_.begin() + table.first_[i],
                end = table.entries_.begin() + table.first_[i + 1];
+    if (end - begin < 2) continue;
     std::sort(begin, end, [](const Entry& a, const Entry& b) {
       return a.right != b.right ? a.right < b.right : a.rank < b.rank;
     });

@@ -88,6 +88,13 @@ std::string token_text(std::string_view text) {
 void append_byte_level(std::string_view text, std::string& out) {
   static const std::array<int16_t, 0x144> table = make_byte_of_character();
   for (size_t i = 0; i < text.size();) {
+    size_t end = i;  // most characters stand for themselves
+    while (end < text.size() && text[end] >= 0x21 && text[end] <= 0x7E) ++end;
+    if (end > i) {
+      out.append(text, i, end - i);
+      i = end;
+      continue;
+    }
     const Utf8Char c = read_utf8(text, i);
     if (c.kind == Utf8Char::Kind::valid && c.code_point < table.size() && table[c.code_point] >= 0) {
       out += static_cast<char>(table[c.code_point]);

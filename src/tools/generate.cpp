@@ -23,7 +23,6 @@ double per_second(int64_t count, double ms) { return ms > 0 ? static_cast<double
 
 Answer run_generate(const GenerateCommand& command) {
   ThreadPool pool(command.threads > 0 ? command.threads : default_threads());
-  pool.fit();
   LoadOptions load;
   load.context_size = command.context;
   ASSIGN_OR_RETURN(const std::unique_ptr<Model> model, load_model_file(command.model, pool, load));
@@ -43,6 +42,7 @@ Answer run_generate(const GenerateCommand& command) {
   std::string text;
   FinishReason finish = FinishReason::none;
   while (finish == FinishReason::none) {
+    pool.fit();
     ASSIGN_OR_RETURN(const StepResult step, session.step());
     text += step.text;
     finish = step.finish;

@@ -23,7 +23,7 @@ export class Engine {
     this.currentInfo = info;
   }
 
-  /** What runs and where: flavour, threads, memory, model. `memoryBytes` is of the end of the last call. */
+  /** What runs and where: flavour, threads, memory, model. `memoryBytes` and `threads` are of the end of the last call. */
   get info(): EngineInfo {
     return this.currentInfo;
   }
@@ -136,9 +136,9 @@ export class Engine {
     };
     const ended = this.enqueue(stopper.signal, async () => {
       const request = { prompt, options: rest, logprobs: onToken !== undefined };
-      const { timings, memoryBytes } = await this.client.call('run', request, { onEvent, signal: stopper.signal });
+      const { timings, memoryBytes, threads } = await this.client.call('run', request, { onEvent, signal: stopper.signal });
       this.currentTimings = timings;
-      this.currentInfo = { ...this.currentInfo, memoryBytes };
+      this.currentInfo = { ...this.currentInfo, memoryBytes, threads };
     });
     ended.then(() => pieces.end(), (error: unknown) => pieces.end(error));
     try {

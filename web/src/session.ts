@@ -73,7 +73,8 @@ export class Session implements Handlers {
         logprobs: request.logprobs,
       });
       const { finish, end } = await this.pull(core, signal, emit, splitter);
-      return { timings: { ...end, finish }, memoryBytes: core.info().memoryBytes };
+      const { memoryBytes, threads } = core.info();
+      return { timings: { ...end, finish }, memoryBytes, threads };
     });
   };
 

@@ -84,7 +84,7 @@ export async function savedBytes(app, page) {
   return { name: file.suggestedFilename(), bytes: await readFile(await file.path()) };
 }
 
-const noDialog = (page) => page.addInitScript(() => delete window.showSaveFilePicker);
+export const noDialog = (page) => page.addInitScript(() => delete window.showSaveFilePicker);
 
 async function fromShelfToChat({ app, page, context, folder }) {
   await noDialog(page);

@@ -36,7 +36,7 @@ export interface EmbedEvent {
 
 export interface Calls {
   load: { request: LoadRequest; reply: EngineInfo; event: LoadProgress };
-  run: { request: RunRequest; reply: { timings: Timings; memoryBytes: number }; event: RunEvent };
+  run: { request: RunRequest; reply: { timings: Timings; memoryBytes: number; threads: number }; event: RunEvent };
   embed: { request: { texts: string[] }; reply: Embeddings; event: EmbedEvent };
   render: { request: { messages: ChatMessage[]; options?: RenderOptions }; reply: { text: string }; event: never };
   tokenize: { request: { text: string; special: boolean }; reply: { ids: number[] }; event: never };

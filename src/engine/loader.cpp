@@ -168,11 +168,10 @@ Status Loader::start_weights() {
   const uint64_t staging = WeightStream::staging_bytes(header_.tensors, graph.weights);
   ASSIGN_OR_RETURN(model_->needs, check_memory(*model_->backend, graph, extents, staging, available));
 
-  header_.metadata = {};
+  header_.metadata = {};  // no longer needed
   staging_ = {};
-  const std::vector<WeightSpec> weights = graph.weights;
+  stream_.emplace(*model_->backend, header_.tensors, graph.weights);
   RETURN_IF_ERROR(model_->backend->allocate(std::move(graph), extents));
-  stream_.emplace(*model_->backend, header_.tensors, weights);
   phase_ = Phase::weights;
   return {};
 }

@@ -75,7 +75,6 @@ WeightStream::WeightStream(Backend& backend, const TensorIndex& tensors,
     if (x.offset != y.offset) return x.offset < y.offset;
     return a.first_row != b.first_row ? a.first_row < b.first_row : a.skip_bytes < b.skip_bytes;
   });
-  next_chunk();
 }
 
 // One source per run: their rows are of different lengths.
@@ -163,6 +162,7 @@ void WeightStream::add_read(uint32_t file, uint64_t offset, uint64_t bytes, uint
 }
 
 std::optional<ReadRequest> WeightStream::next() {
+  if (parts_.empty()) next_chunk();
   if (parts_.empty()) return std::nullopt;
   const Read& read = reads_[read_];
   return ReadRequest{read.file, read.offset, read.bytes, staging_.get() + read.at};
@@ -173,7 +173,7 @@ Status WeightStream::commit() {
   for (const Part& part : parts_) {
     RETURN_IF_ERROR(is_transposed(*part.source->tensor) ? upload_transposed(part) : upload(part));
   }
-  next_chunk();
+  parts_.clear();
   return {};
 }
 

@@ -18,7 +18,7 @@ class WeightStream {
   // Bytes of staging that a stream takes, of weights whose tensors are all in the index.
   static uint64_t staging_bytes(const TensorIndex& tensors, const std::vector<WeightSpec>& weights);
 
-  // The back end has been allocated for these weights; it and the index must outlive the stream.
+  // The back end, allocated for these weights before next(), and the index must outlive the stream.
   WeightStream(Backend& backend, const TensorIndex& tensors, const std::vector<WeightSpec>& weights);
 
   // What to read next; nothing when every weight is where it belongs.

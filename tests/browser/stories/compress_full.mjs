@@ -14,9 +14,9 @@ const kMinute = 60_000;
 const kSizes = [44e6, 53e6, 64e6]; // the slider's nearest are taken
 const kMiddle = 1;
 const kPredictionOff = 0.25;
-// Rounding in another order turns into other codes, as another seed does. SmolLM2 in 52 MB, 20,000 tokens: the tab .3043, the
-// native tool .2998 and, with another seed, .3055. Nearer than seeds are to each other is chance.
-const kNativeOff = 0.03;
+// Not met yet (SmolLM2 in 52 MB over 20,000 tokens: the tab .3043, the native tool .2998 and, with another seed, .3055): rounding
+// in another order turns into other codes, as another seed does.
+const kNativeOff = 0.01;
 const kTokens = 20_000;
 
 /** Every place of the slider: {bytes (to a MB), kl}, as a screen reader is told them. */
@@ -95,6 +95,7 @@ async function smolLm({ app, page, profile, server }) {
   for (const { bytes, predictedKl, meanKl } of made)
     check(Math.abs(predictedKl - meanKl) <= kPredictionOff * meanKl, `${bytes} bytes: predicted KL ${predictedKl}, measured ${meanKl}`);
   equal(middle.bytes, native.bytes, 'the size, against the native tool');
+  check(Math.abs(middle.meanKl - native.mean_kl) <= kNativeOff * native.mean_kl, `KL ${middle.meanKl}, the native tool has ${native.mean_kl}`);
   check(Math.abs(tabKl - nativeKl) <= kNativeOff * nativeKl, `KL ${tabKl}, of the native tool's file ${nativeKl}`);
   check(/Paris/.test(answer), `the answer of the ${made.at(-1).bytes} bytes: ${answer}`);
   const each = made.map(({ bytes, predictedKl, meanKl, seconds }) => `${(bytes / 1e6).toFixed(1)} MB: KL ${predictedKl.toFixed(3)} predicted, ${meanKl.toFixed(3)} measured, ${seconds.toFixed(0)} s`);

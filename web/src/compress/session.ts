@@ -27,7 +27,7 @@ export interface SessionDeps extends TextDeps {
   now(): number;
 }
 
-/** For names: two sizes of one slider never share theirs. */
+/** For names: sizes of a small model differ by less than a megabyte. */
 const inMegabytes = (bytes: number) => (bytes < 1e7 ? (bytes / 1e6).toPrecision(3) : Math.round(bytes / 1e6));
 
 const kSizes = 24;

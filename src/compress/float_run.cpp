@@ -4,6 +4,8 @@
 #include <type_traits>
 
 #include "compress/items.h"
+#include "compress/portable.h"
+#include "compress/product.h"
 
 namespace nutshell::compress {
 namespace {
@@ -13,38 +15,43 @@ constexpr int64_t kTile =
 
 int64_t tiles_of(int64_t n) { return (n + kTile - 1) / kTile; }
 
-float activate(Activation a, float x) {
-  if (a == Activation::silu) return x / (1.0f + std::exp(-x));
-  if (a == Activation::gelu_erf) return 0.5f * x * (1.0f + std::erf(x * 0.7071067812f));
-  return 0.5f * x * (1.0f + std::tanh(0.7978845608f * (x + 0.044715f * x * x * x)));
+Four tanh_of_gelu(const Four& x) { return tanh_four(0.7978845608f * (x + 0.044715f * x * x * x)); }
+
+Four activate(Activation a, const Four& x) {
+  if (a == Activation::silu) return x / (1.0f + exp_four(-x));
+  return 0.5f * x * (1.0f + (a == Activation::gelu_erf ? erf_four(x * 0.7071067812f) : tanh_of_gelu(x)));
 }
 
-float activate_slope(Activation a, float x) {
+Four activate_slope(Activation a, const Four& x) {
   if (a == Activation::silu) {
-    const float s = 1.0f / (1.0f + std::exp(-x));
+    const Four s = 1.0f / (1.0f + exp_four(-x));
     return s * (1.0f + x * (1.0f - s));
   }
   if (a == Activation::gelu_erf)
-    return 0.5f * (1.0f + std::erf(x * 0.7071067812f)) + x * 0.3989422804f * std::exp(-0.5f * x * x);
-  const float u = 0.7978845608f * (x + 0.044715f * x * x * x), t = std::tanh(u);
+    return 0.5f * (1.0f + erf_four(x * 0.7071067812f)) + x * 0.3989422804f * exp_four(-0.5f * x * x);
+  const Four t = tanh_of_gelu(x);
   return 0.5f * (1.0f + t) + 0.5f * x * (1.0f - t * t) * 0.7978845608f * (1.0f + 3.0f * 0.044715f * x * x);
 }
 
+Matrix product(const Strided& a, const Strided& b) {
+  Matrix c = Matrix::Zero(a.rows, b.cols);
+  add_product(a, b, c);
+  return c;
+}
+
 // Probabilities of one head: rows are queries, columns keys. slope: of the softcap, for the way back.
-Matrix attention_weights(const AttentionOp& op, const Eigen::Ref<const Matrix, 0, Eigen::OuterStride<>>& q,
-                         const Eigen::Ref<const Matrix, 0, Eigen::OuterStride<>>& k, Matrix* slope) {
-  Matrix p = (q * k.transpose()) * op.scale;
+Matrix attention_weights(const AttentionOp& op, const Strided& q, const Strided& k, Matrix* slope) {
+  Matrix p = product(q, k.transposed()) * op.scale;
   if (op.softcap > 0) {
-    p = (p.array() / op.softcap).tanh().matrix();
+    p /= op.softcap;
+    map_fours({p.data(), static_cast<size_t>(p.size())}, tanh_four);
     if (slope != nullptr) *slope = (1.0f - p.array().square()).matrix();
     p *= op.softcap;
   }
   for (int64_t t = 0; t < p.rows(); ++t) {
     const int64_t first = op.window > 0 ? std::max<int64_t>(0, t - op.window + 1) : 0;
     const int64_t end = op.causal ? t + 1 : p.cols();
-    auto seen = p.row(t).segment(first, end - first).array();
-    seen = (seen - seen.maxCoeff()).exp();
-    seen /= seen.sum();
+    softmax({&p(t, first), static_cast<size_t>(end - first)});
     p.row(t).head(first).setZero();
     p.row(t).tail(p.cols() - end).setZero();
   }
@@ -79,11 +86,8 @@ concept Known =
 void multiply_transposed(ThreadPool& pool, const Matrix& x, const Matrix& w, bool accumulate, Matrix& y) {
   for_items(pool, tiles_of(w.rows()), [&](int64_t i) {
     const int64_t at = i * kTile, n = std::min(kTile, w.rows() - at);
-    if (accumulate) {
-      y.middleCols(at, n).noalias() += x * w.middleRows(at, n).transpose();
-    } else {
-      y.middleCols(at, n).noalias() = x * w.middleRows(at, n).transpose();
-    }
+    if (!accumulate) y.middleCols(at, n).setZero();
+    add_product(x, Strided(w.middleRows(at, n)).transposed(), y.middleCols(at, n));
   });
 }
 
@@ -93,17 +97,13 @@ void add_gram(ThreadPool& pool, const Matrix& x, std::span<const float> weight, 
   const Matrix& left = weight.empty() ? x : scaled;
   for_items(pool, tiles_of(x.cols()), [&](int64_t i) {
     const int64_t at = i * kTile, n = std::min(kTile, x.cols() - at);
-    h.block(at, 0, n, at + n).noalias() += left.middleCols(at, n).transpose() * x.leftCols(at + n);
+    add_product(Strided(left.middleCols(at, n)).transposed(), x.leftCols(at + n), h.block(at, 0, n, at + n));
   });
   h.triangularView<Eigen::StrictlyUpper>() = h.transpose();
 }
 
 void softmax_rows(ThreadPool& pool, Matrix& x) {
-  for_items(pool, x.rows(), [&](int64_t t) {
-    auto row = x.row(t).array();
-    row = (row - row.maxCoeff()).exp();
-    row /= row.sum();
-  });
+  for_items(pool, x.rows(), [&](int64_t t) { softmax({x.row(t).data(), static_cast<size_t>(x.cols())}); });
 }
 
 namespace {
@@ -321,7 +321,7 @@ void FloatRun::back(const LinearOp& op, Kept& kept) {
     const Matrix &gy = gradients.back(), &w = weight(part.weight);
     for_items(pool_, tiles_of(w.cols()), [&](int64_t i) {
       const int64_t at = i * kTile, n = std::min(kTile, w.cols() - at);
-      gx.middleCols(at, n).noalias() += gy * w.middleCols(at, n);
+      add_product(gy, w.middleCols(at, n), gx.middleCols(at, n));
     });
   }
   observer_->on_linear(op, *kept.a, gradients);
@@ -362,7 +362,7 @@ void FloatRun::step(const AttentionOp& op, Kept& kept) {
   for_items(pool_, op.n_head, [&](int64_t h) {
     const int64_t j = h / group;
     const Matrix p = attention_weights(op, q->middleCols(h * hd, hd), k->middleCols(j * hd, hd), nullptr);
-    out->middleCols(h * vd, vd).noalias() = p * v->middleCols(j * vd, vd);
+    out->middleCols(h * vd, vd) = product(p, v->middleCols(j * vd, vd));
   });
   if (keep_) kept = {std::move(q), std::move(k), std::move(v)};
   act(op.out) = std::move(out);
@@ -376,14 +376,14 @@ void FloatRun::back(const AttentionOp& op, Kept& kept) {
     for (int64_t h = j * group; h < (j + 1) * group; ++h) {
       Matrix slope;
       const Matrix p = attention_weights(op, q.middleCols(h * hd, hd), k.middleCols(j * hd, hd), &slope);
-      gv.middleCols(j * vd, vd).noalias() += p.transpose() * go.middleCols(h * vd, vd);
-      Matrix gs = go.middleCols(h * vd, vd) * v.middleCols(j * vd, vd).transpose();
+      add_product(Strided(p).transposed(), go.middleCols(h * vd, vd), gv.middleCols(j * vd, vd));
+      Matrix gs = product(go.middleCols(h * vd, vd), Strided(v.middleCols(j * vd, vd)).transposed());
       const Eigen::VectorXf mean = gs.cwiseProduct(p).rowwise().sum();
       gs.colwise() -= mean;
       gs = gs.cwiseProduct(p) * op.scale;
       if (op.softcap > 0) gs = gs.cwiseProduct(slope);
-      gq.middleCols(h * hd, hd).noalias() = gs * k.middleCols(j * hd, hd);
-      gk.middleCols(j * hd, hd).noalias() += gs.transpose() * q.middleCols(h * hd, hd);
+      gq.middleCols(h * hd, hd) = product(gs, k.middleCols(j * hd, hd));
+      add_product(Strided(gs).transposed(), q.middleCols(h * hd, hd), gk.middleCols(j * hd, hd));
     }
   });
   add_gradient(op.q, std::move(gq));
@@ -394,8 +394,12 @@ void FloatRun::back(const AttentionOp& op, Kept& kept) {
 void FloatRun::step(const GatedActivationOp& op, Kept& kept) {
   Shared gate = act(op.gate), up = op.up == kNone ? nullptr : act(op.up), out = fresh(op.out);
   for_items(pool_, gate->rows(), [&](int64_t t) {
-    for (int64_t i = 0; i < gate->cols(); ++i)
-      (*out)(t, i) = activate(op.activation, (*gate)(t, i)) * (up ? (*up)(t, i) : 1.0f);
+    for (int64_t i = 0; i < gate->cols(); i += 4) {
+      const int64_t n = gate->cols() - i;
+      Four y = activate(op.activation, load_four(&(*gate)(t, i), n));
+      if (up) y *= load_four(&(*up)(t, i), n);
+      store_four(y, n, &(*out)(t, i));
+    }
   });
   if (keep_) kept = {std::move(gate), std::move(up), {}};
   act(op.out) = std::move(out);
@@ -406,9 +410,15 @@ void FloatRun::back(const GatedActivationOp& op, Kept& kept) {
   const Matrix* up = kept.b.get();
   Matrix gg(go.rows(), go.cols()), gu(up != nullptr ? go.rows() : 0, go.cols());
   for_items(pool_, go.rows(), [&](int64_t t) {
-    for (int64_t i = 0; i < go.cols(); ++i) {
-      if (up != nullptr) gu(t, i) = go(t, i) * activate(op.activation, gate(t, i));
-      gg(t, i) = go(t, i) * (up != nullptr ? (*up)(t, i) : 1.0f) * activate_slope(op.activation, gate(t, i));
+    for (int64_t i = 0; i < go.cols(); i += 4) {
+      const int64_t n = go.cols() - i;
+      const Four g = load_four(&go(t, i), n), x = load_four(&gate(t, i), n);
+      Four slope = g * activate_slope(op.activation, x);
+      if (up != nullptr) {
+        slope *= load_four(&(*up)(t, i), n);
+        store_four(g * activate(op.activation, x), n, &gu(t, i));
+      }
+      store_four(slope, n, &gg(t, i));
     }
   });
   add_gradient(op.gate, std::move(gg));

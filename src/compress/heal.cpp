@@ -75,8 +75,8 @@ class FactorSlopes : public GradientObserver {
 
 // One step of Adam; the weight's rows or values follow their factors.
 void move(Factors& f, float rate, int64_t step, Matrix& w) {
-  const float fix1 = 1.0f - std::pow(kBeta1, static_cast<float>(step)),
-              fix2 = 1.0f - std::pow(kBeta2, static_cast<float>(step));
+  const auto fix = [&](double beta) { return static_cast<float>(1.0 - std::pow(beta, step)); };
+  const float fix1 = fix(kBeta1), fix2 = fix(kBeta2);
   f.mean = kBeta1 * f.mean + (1.0f - kBeta1) * f.slope;
   f.square = kBeta2 * f.square + (1.0f - kBeta2) * f.slope.cwiseProduct(f.slope);
   // Rows that matter little (rare tokens) have small and noisy slopes: they move less than the others.

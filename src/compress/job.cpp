@@ -36,6 +36,7 @@ CompressJob::CompressJob(SourceModel& source, const CompressOptions& options,
       pool_(pool),
       kept_(std::move(kept)),
       coding_{options.seed, {options.damp_inputs, options.damp_outputs}, 0, kept_} {
+  fix_cache_sizes();
   std::span<const int32_t> prefix, suffix;
   if (source.hparams.pooling != Pooling::none) {
     prefix = source.tokenizer->prefix();

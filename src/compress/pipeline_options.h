@@ -8,7 +8,7 @@ namespace nutshell::compress {
 inline constexpr int64_t kInputWindows = 2;
 
 // Changes whenever equal models, texts and options give another file than before.
-inline constexpr const char* kRecipeVersion = "3";
+inline constexpr const char* kRecipeVersion = "4";
 
 struct CompressOptions {
   uint64_t size_bytes = 0;      // of the whole file; 0: from bits

@@ -2,6 +2,8 @@
 
 #include <cstring>
 
+#include "compress/avx2.h"
+
 namespace nutshell::compress {
 namespace {
 
@@ -33,8 +35,8 @@ TrellisEncoder::TrellisEncoder(int bits, const Matrix& feedback, std::span<const
 // states s = t << K | lo, mod 16; those t that share their predecessors (equal t mod 16 / 2^K) are
 // neighbouring lanes.
 template <int K>
-void TrellisEncoder::encode_block(const float* row, int64_t begin, int64_t end, int64_t last, int& state,
-                                  uint8_t* codes, float* values) {
+NUTSHELL_AVX2 void TrellisEncoder::encode_block(const float* row, int64_t begin, int64_t end, int64_t last,
+                                                int& state, uint8_t* codes, float* values) {
   constexpr int kIn = 1 << K, kGroups = 16 / kIn;
   using L = Lanes<kIn == 16 ? 8 : kIn>;
   constexpr int kLane = kIn == 16 ? 8 : kIn, kParts = kIn / kLane;
@@ -117,7 +119,8 @@ void TrellisEncoder::encode_block(const float* row, int64_t begin, int64_t end, 
   }
 }
 
-void TrellisEncoder::encode(std::span<const float> row, std::span<uint8_t> codes, std::span<float> values) {
+NUTSHELL_AVX2 void TrellisEncoder::encode(std::span<const float> row, std::span<uint8_t> codes,
+                                          std::span<float> values) {
   const auto n = static_cast<int64_t>(row.size());
   std::memcpy(targets_.data(), row.data(), row.size_bytes());
   int state = tables_.code.start;

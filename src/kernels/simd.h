@@ -31,6 +31,9 @@
 #define NUTSHELL_NO_UNROLL _Pragma("GCC unroll 1")
 #endif
 
+#if defined(__wasm__) && !defined(NUTSHELL_SIMD_FLAVOUR)
+#error "compiled once for all flavours of SIMD: CMakeLists.txt lists the folders that may include this"
+#endif
 #if !defined(__wasm__) || defined(__wasm_relaxed_simd__)
 #define NUTSHELL_RELAXED 1
 #else

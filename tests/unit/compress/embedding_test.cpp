@@ -135,6 +135,8 @@ TEST_CASE("compress: an embedding model becomes a file whose vectors are as near
   const Compressed small = made(12), large = made(16);
   REQUIRE_MESSAGE(small.status.ok(), small.status.message());
   REQUIRE_MESSAGE(large.status.ok(), large.status.message());
+  CHECK(fnv1a({reinterpret_cast<const char*>(small.file.data()), small.file.size()}) ==
+        15141837544986929053u);  // portable_test.cpp
   CHECK(small.report.quality.scored == 8);
   CHECK(large.report.quality.mean_cosine >= small.report.quality.mean_cosine);
   double sum = 0;

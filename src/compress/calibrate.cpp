@@ -5,13 +5,15 @@
 #include "base/rng.h"
 #include "compress/embedding.h"
 #include "compress/items.h"
+#include "compress/quantize.h"
 
 namespace nutshell::compress {
 namespace {
 
 class Gatherer : public GradientObserver {
  public:
-  Gatherer(const Graph& graph, Statistics& s, ThreadPool& pool) : graph_(graph), s_(s), pool_(pool) {}
+  Gatherer(const Graph& graph, const MeasureOptions& options, Statistics& s, ThreadPool& pool)
+      : graph_(graph), options_(options), s_(s), pool_(pool) {}
 
   std::vector<float> head_weight;  // per token: sum over the vocabulary of p (1 - p)
 
@@ -35,9 +37,9 @@ class Gatherer : public GradientObserver {
     }
     std::vector<float>& all = s_.token_weights[static_cast<size_t>(first)];
     all.insert(all.end(), weight.begin(), weight.end());
-    grow(s_.inputs[static_cast<size_t>(first)], x.cols());
-    add_gram(pool_, x, {weight.data(), static_cast<size_t>(weight.size())},
-             s_.inputs[static_cast<size_t>(first)]);
+    Moments& inputs = s_.inputs[static_cast<size_t>(first)];
+    if (inputs.n == 0) inputs = zero_moments(x.cols(), options_.most_moments);
+    add_inputs(pool_, x, {weight.data(), static_cast<size_t>(weight.size())}, options_.seed, inputs);
   }
 
   // Second moments of n_tokens tokens as estimates of those of all text. A gradient's size is heavy-tailed: a
@@ -45,20 +47,10 @@ class Gatherer : public GradientObserver {
   // is off the diagonal shrinks by the share of it that is noise (Ledoit and Wolf 2004, with the diagonal as
   // the target). On other text than they come from, 16,384 tokens' moments without either are worse than the
   // diagonal alone for attn_v and ffn_gate of SmolLM2 (errors 1.24 and 1.14 to 1); so they are .93 and .99.
-  void finish_outputs() {
-    for (size_t id = 0; id < moments_.size(); ++id) {
-      const Moments& m = moments_[id];
-      Matrix& h = s_.outputs[id];
-      if (m.n == 0 || !(h.trace() > 0)) continue;
-      h *= 1.0f / static_cast<float>(m.n);
-      const Eigen::VectorXf diagonal = h.diagonal();
-      const double n = static_cast<double>(m.n),
-                   off = static_cast<double>(h.squaredNorm()) - static_cast<double>(diagonal.squaredNorm()),
-                   noise = (m.products / n - off) / n;
-      h *= off > 0 ? static_cast<float>(1 - std::clamp(noise / off, 0.0, 1.0)) : 1.0f;
-      h.diagonal() = diagonal;
-      h *= static_cast<float>(m.sizes / n / static_cast<double>(diagonal.sum()));
-    }
+  void finish_outputs(int64_t n_tokens) {
+    for (size_t id = 0; id < sums_.size(); ++id)
+      for (size_t b = 0; b < sums_[id].size(); ++b)
+        finish(static_cast<double>(n_tokens), sums_[id][b], s_.outputs[id].blocks[b]);
   }
 
   // Tables of positions add to what the token's gives: the same gradient.
@@ -69,22 +61,37 @@ class Gatherer : public GradientObserver {
   }
 
  private:
-  struct Moments {
-    int64_t n = 0;
-    double sizes = 0, products = 0;  // sums of |g|^2, and of the squares of g g^T off the diagonal
+  // Over tokens: |g|^2, and the squares of g g^T off the diagonal.
+  struct Sums {
+    double sizes = 0, products = 0;
   };
 
+  static void finish(double n, const Sums& sums, Matrix& h) {
+    if (!(h.trace() > 0)) return;
+    h *= static_cast<float>(1.0 / n);
+    const Eigen::VectorXf diagonal = h.diagonal();
+    const double off = static_cast<double>(h.squaredNorm()) - static_cast<double>(diagonal.squaredNorm()),
+                 noise = (sums.products / n - off) / n;
+    h *= off > 0 ? static_cast<float>(1 - std::clamp(noise / off, 0.0, 1.0)) : 1.0f;
+    h.diagonal() = diagonal;
+    h *= static_cast<float>(sums.sizes / n / static_cast<double>(diagonal.sum()));
+  }
+
   void add_outputs(size_t id, const Matrix& g, const Eigen::VectorXf& size, float mean) {
-    grow(s_.outputs[id], g.cols());
+    Moments& m = s_.outputs[id];
+    if (m.n == 0) m = zero_moments(g.cols(), options_.most_moments);
     const Eigen::VectorXf weight = (mean / (size.array() + 1e-4f * mean)).sqrt();
-    add_gram(pool_, g, {weight.data(), static_cast<size_t>(weight.size())}, s_.outputs[id]);
-    if (moments_.size() <= id) moments_.resize(id + 1);
-    Moments& m = moments_[id];
-    m.n += g.rows();
-    m.sizes += static_cast<double>(size.sum());
-    for (int64_t t = 0; t < g.rows(); ++t) {
-      const double w = static_cast<double>(weight(t)), s = static_cast<double>(size(t));
-      m.products += w * w * (s * s - static_cast<double>(g.row(t).array().square().square().sum()));
+    add_moments(pool_, g, {weight.data(), static_cast<size_t>(weight.size())}, m);
+    sums_.resize(std::max(sums_.size(), id + 1));
+    sums_[id].resize(m.blocks.size());
+    for (size_t b = 0; b < m.blocks.size(); ++b) {
+      const auto part = g.middleCols(static_cast<int64_t>(b) * m.block, m.blocks[b].cols());
+      for (int64_t t = 0; t < g.rows(); ++t) {
+        const double w = static_cast<double>(weight(t)), s = static_cast<double>(part.row(t).squaredNorm());
+        sums_[id][b].sizes += s;
+        sums_[id][b].products +=
+            w * w * (s * s - static_cast<double>(part.row(t).array().square().square().sum()));
+      }
     }
   }
 
@@ -92,9 +99,10 @@ class Gatherer : public GradientObserver {
     if (m.size() == 0) m = Matrix::Zero(n, n);
   }
   const Graph& graph_;
+  const MeasureOptions options_;
   Statistics& s_;
   ThreadPool& pool_;
-  std::vector<Moments> moments_;  // by WeightId
+  std::vector<std::vector<Sums>> sums_;  // by WeightId and block
 };
 
 // logits become the gradient of -log p(sampled token): p - one-hot. Fills the head's moments.
@@ -125,6 +133,13 @@ void sample_gradient(Matrix& p, uint64_t seed, uint64_t first_index, Statistics&
 
 }  // namespace
 
+void add_inputs(ThreadPool& pool, const Matrix& x, std::span<const float> weight, uint64_t seed, Moments& m) {
+  if (!m.cut()) return add_moments(pool, x, weight, m);
+  Matrix turned = x;
+  to_code_space(pool, seed, turned);
+  add_moments(pool, turned, weight, m);
+}
+
 Statistics no_statistics(const Graph& graph) {
   Statistics s;
   size_t n_vocab = 0;
@@ -141,18 +156,19 @@ Statistics no_statistics(const Graph& graph) {
 }
 
 Steps gather_statistics(const Graph& graph, const std::vector<Matrix>& weights,
-                        std::vector<std::span<const int32_t>> windows, Pooling pooling, uint64_t seed,
-                        ThreadPool& pool, Statistics& s) {
+                        std::vector<std::span<const int32_t>> windows, Pooling pooling,
+                        MeasureOptions options, ThreadPool& pool, Statistics& s) {
   s = no_statistics(graph);
-  Gatherer gatherer(graph, s, pool);
+  Gatherer gatherer(graph, options, s, pool);
   FloatRun run(graph, weights, pool);
   for (size_t i = 0; i < windows.size(); ++i) {
     run.forward(windows[i], true);
     Matrix gradient = std::move(run.logits());
     if (pooling == Pooling::none) {
-      sample_gradient(gradient, seed, static_cast<uint64_t>(s.n_tokens), s, gatherer.head_weight, pool);
+      sample_gradient(gradient, options.seed, static_cast<uint64_t>(s.n_tokens), s, gatherer.head_weight,
+                      pool);
     } else {
-      sample_vector_gradient(gradient, pooling, seed, i);
+      sample_vector_gradient(gradient, pooling, options.seed, i);
       for (const int32_t token : windows[i]) s.token_shares[static_cast<size_t>(token)] += 1.0f;
     }
     run.backward(std::move(gradient), gatherer);
@@ -160,8 +176,8 @@ Steps gather_statistics(const Graph& graph, const std::vector<Matrix>& weights,
     co_yield worked(Stage::measuring, static_cast<int64_t>(i) + 1, static_cast<int64_t>(windows.size()));
   }
   const float by = 1.0f / static_cast<float>(std::max<int64_t>(1, s.n_tokens));
-  for (Matrix& m : s.inputs) m *= by;
-  gatherer.finish_outputs();
+  for (Moments& m : s.inputs) m *= by;
+  gatherer.finish_outputs(s.n_tokens);
   s.head_inputs *= by;
   s.embed_gradients *= by;
   for (float& v : s.head_rows) v *= by;

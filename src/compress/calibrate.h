@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "compress/float_run.h"
+#include "compress/moments.h"
 #include "compress/steps.h"
 #include "model/hparams.h"
 
@@ -16,8 +17,9 @@ namespace nutshell::compress {
 struct Statistics {
   int64_t n_tokens = 0;
   // By WeightId. inputs: [n_in, n_in], mean of x x^T over tokens weighted by the gradient (shared by the
-  // parts of an op: input_of says whose it is); outputs: [n_out, n_out], estimate of the mean of g g^T.
-  std::vector<Matrix> inputs, outputs;
+  // parts of an op: input_of says whose it is; in code space where it is cut); outputs: [n_out, n_out],
+  // estimate of the mean of g g^T.
+  std::vector<Moments> inputs, outputs;
   std::vector<WeightId> input_of;
   std::vector<std::vector<float>> token_weights;  // of inputs, by token
   // The head: a row's gradient has the exact second moment p (1 - p). The table: rows are used as often as
@@ -28,12 +30,20 @@ struct Statistics {
   std::vector<float> token_shares;  // mean of p; of a model without a head, how often each was read
 };
 
+struct MeasureOptions {
+  uint64_t seed = 1;            // of sampled tokens and of rotations
+  int64_t most_moments = 2048;  // CompressOptions
+};
+
 // Of nothing: every member has its place, matrices have no values.
 Statistics no_statistics(const Graph& graph);
 // windows: each at most what the model was trained for, a step each. Fills s. Precondition:
 // FloatRun::check(graph).
 Steps gather_statistics(const Graph& graph, const std::vector<Matrix>& weights,
-                        std::vector<std::span<const int32_t>> windows, Pooling pooling, uint64_t seed,
-                        ThreadPool& pool, Statistics& s);
+                        std::vector<std::span<const int32_t>> windows, Pooling pooling,
+                        MeasureOptions options, ThreadPool& pool, Statistics& s);
+
+// Adds the moments of inputs to a coded matrix, rows of x: in code space where they are cut.
+void add_inputs(ThreadPool& pool, const Matrix& x, std::span<const float> weight, uint64_t seed, Moments& m);
 
 }  // namespace nutshell::compress

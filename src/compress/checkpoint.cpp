@@ -8,7 +8,7 @@
 namespace nutshell::compress {
 namespace {
 
-constexpr uint64_t kLayout = 2;  // of the entries, mixed into every mark
+constexpr uint64_t kLayout = 3;  // of the entries, mixed into every mark
 
 // Values one after the other, as this machine holds them: the state is for this machine.
 class Writer {
@@ -100,7 +100,7 @@ std::pair<int64_t, int64_t> token_widths(const Graph& graph) {
 uint64_t mark_analysis(uint64_t source, const CompressOptions& o, std::span<const int32_t> calibration) {
   uint64_t mark = source ^ kLayout;
   const uint64_t whole[] = {o.seed, static_cast<uint64_t>(o.window_tokens), static_cast<uint64_t>(o.windows),
-                            o.data_free};
+                            static_cast<uint64_t>(o.most_moments), o.data_free};
   mix_bytes(mark, whole, sizeof whole);
   const double numbers[] = {o.damp_inputs, o.damp_outputs};
   mix_bytes(mark, numbers, sizeof numbers);
@@ -154,20 +154,27 @@ bool thaw(std::span<const uint8_t> bytes, uint64_t mark, const Graph& graph,
 
 std::string moments_entry(const std::string& weight) { return "moments " + weight; }
 
-uint64_t moments_bytes(int64_t n) { return 16 + static_cast<uint64_t>(n * (n + 1) / 2) * sizeof(float); }
+uint64_t moments_bytes(int64_t n, int64_t most) {
+  uint64_t bytes = sizeof(uint64_t);
+  for (int64_t at = 0, block = moment_block(n, most); at < n; at += block) {
+    const int64_t b = std::min(block, n - at);
+    bytes += sizeof(uint64_t) + static_cast<uint64_t>(b * (b + 1) / 2) * sizeof(float);
+  }
+  return bytes;
+}
 
-std::vector<uint8_t> freeze(uint64_t mark, const Matrix& moments) {
+std::vector<uint8_t> freeze(uint64_t mark, const Moments& moments) {
   Writer w;
-  w.bytes.reserve(moments_bytes(moments.rows()));
+  w.bytes.reserve(moments_bytes(moments.n, moments.block));
   w.value(mark);
-  w.symmetric(moments);
+  for (const Matrix& m : moments.blocks) w.symmetric(m);
   return std::move(w.bytes);
 }
 
-bool thaw(std::span<const uint8_t> bytes, uint64_t mark, int64_t n, Matrix& moments) {
+bool thaw(std::span<const uint8_t> bytes, uint64_t mark, const Moments& shape, Moments& moments) {
   Reader r(bytes, mark);
-  Matrix read;
-  r.symmetric(read, n);
+  Moments read = shape;
+  for (Matrix& m : read.blocks) r.symmetric(m, m.rows());
   if (!r.ended()) return false;
   moments = std::move(read);
   return true;

@@ -28,11 +28,11 @@ std::vector<uint8_t> freeze(uint64_t mark, const Analysis& analysis);
 bool thaw(std::span<const uint8_t> bytes, uint64_t mark, const Graph& graph,
           const std::vector<Target>& targets, Analysis& analysis);
 
-// A symmetric matrix [n, n]: its lower triangle.
+// Of each block its lower triangle. shape: Moments of the expected shape.
 std::string moments_entry(const std::string& weight);
-uint64_t moments_bytes(int64_t n);
-std::vector<uint8_t> freeze(uint64_t mark, const Matrix& moments);
-bool thaw(std::span<const uint8_t> bytes, uint64_t mark, int64_t n, Matrix& moments);
+uint64_t moments_bytes(int64_t n, int64_t most);
+std::vector<uint8_t> freeze(uint64_t mark, const Moments& moments);
+bool thaw(std::span<const uint8_t> bytes, uint64_t mark, const Moments& shape, Moments& moments);
 
 // A target's coded rows; its runs are known.
 std::string rows_entry(const std::string& weight);

@@ -26,7 +26,7 @@ class Coder {
   Steps restore(Target& t);
   Steps finish(const Target& t);
   void decode_rows(const Target& t, Matrix& weight);
-  Matrix input_moments(const LinearOp& op, const Statistics& statistics) const;
+  Moments input_moments(const LinearOp& op, const Statistics& statistics) const;
   Target* target_of(WeightId id) {
     const auto it =
         std::find_if(targets_.begin(), targets_.end(), [&](const Target& t) { return t.weight == id; });
@@ -72,7 +72,7 @@ Steps Coder::code_without_data() {
   for (Target& t : targets_) {
     RUN_STEPS(restore(t));
     if (is_coded(t)) continue;
-    const MetricFactor identity{{}, std::vector<float>(static_cast<size_t>(t.n_cols), 1.0f)};
+    const MetricFactor identity{0, {}, std::vector<float>(static_cast<size_t>(t.n_cols), 1.0f)};
     for (Run& run : t.runs) {
       std::vector<int32_t> rows(static_cast<size_t>(run.n_rows));
       for (size_t i = 0; i < rows.size(); ++i)
@@ -152,19 +152,20 @@ Steps Coder::code_table(Target& t, const Statistics& statistics, Matrix& weight)
 }
 
 // Tokens of the statistics' windows weigh what they weigh there, others 1, the mean.
-Matrix Coder::input_moments(const LinearOp& op, const Statistics& statistics) const {
+Moments Coder::input_moments(const LinearOp& op, const Statistics& statistics) const {
   const int64_t n = source_.graph.acts[static_cast<size_t>(op.in)].width;
-  Matrix sum = Matrix::Zero(n, n);
+  Moments sum = zero_moments(n, options_.most_moments);
   std::vector<float> weights = statistics.token_weights[static_cast<size_t>(op.parts[0].weight)];
   size_t first = 0;
   for (const FloatRun& run : runs_) {
     const Matrix& x = run.value(op.in);
     const auto rows = static_cast<size_t>(x.rows());
     if (weights.size() < first + rows) weights.resize(first + rows, 1.0f);
-    add_gram(pool_, x, std::span(weights).subspan(first, rows), sum);
+    add_inputs(pool_, x, std::span(weights).subspan(first, rows), options_.seed, sum);
     first += rows;
   }
-  return sum / static_cast<float>(std::max<size_t>(1, first));
+  sum *= 1.0f / static_cast<float>(std::max<size_t>(1, first));
+  return sum;
 }
 
 // Matrices of one input, whose factor is made once: one item each.
@@ -185,7 +186,7 @@ Steps Coder::code_linear(const LinearOp& op, const Statistics& statistics, std::
     const size_t p = parts[static_cast<size_t>(i)];
     const auto id = static_cast<size_t>(op.parts[p].weight);
     Target& t = target(op.parts[p]);
-    const MetricFactor outputs = factor_outputs(statistics.outputs[id], t.order, options_.damping.outputs);
+    const RowFactor outputs = factor_outputs(statistics.outputs[id], t.order, options_.damping.outputs);
     Matrix rows(t.n_rows, t.n_cols);
     for (int64_t r = 0; r < t.n_rows; ++r) rows.row(r) = weights[id].row(t.row_of(r));
     for (Run& run : t.runs) {

@@ -20,6 +20,7 @@ using KeptBytes = std::function<uint64_t(const std::string&)>;
 
 struct CodingOptions {
   uint64_t seed = 1;
+  int64_t most_moments = 2048;  // CompressOptions
   Damping damping;
   uint64_t mark = 0;  // of kept rows
   KeptBytes kept;

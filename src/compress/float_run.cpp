@@ -91,13 +91,14 @@ void multiply_transposed(ThreadPool& pool, const Matrix& x, const Matrix& w, boo
   });
 }
 
-void add_gram(ThreadPool& pool, const Matrix& x, std::span<const float> weight, Matrix& h) {
+void add_gram(ThreadPool& pool, const Eigen::Ref<const Matrix, 0, Eigen::OuterStride<>>& x,
+              std::span<const float> weight, Matrix& h) {
   Matrix scaled;
   if (!weight.empty()) scaled = Eigen::Map<const Eigen::VectorXf>(weight.data(), x.rows()).asDiagonal() * x;
-  const Matrix& left = weight.empty() ? x : scaled;
+  const Strided left = weight.empty() ? Strided(x) : Strided(scaled);
   for_items(pool, tiles_of(x.cols()), [&](int64_t i) {
     const int64_t at = i * kTile, n = std::min(kTile, x.cols() - at);
-    add_product(Strided(left.middleCols(at, n)).transposed(), x.leftCols(at + n), h.block(at, 0, n, at + n));
+    add_product(left.columns(at, n).transposed(), x.leftCols(at + n), h.block(at, 0, n, at + n));
   });
   h.triangularView<Eigen::StrictlyUpper>() = h.transpose();
 }

@@ -100,7 +100,8 @@ class FloatRun {
 // y (+)= x w^T; y: [n_tokens, n_out], w: [n_out, n_in].
 void multiply_transposed(ThreadPool& pool, const Matrix& x, const Matrix& w, bool accumulate, Matrix& y);
 // h += x^T diag(weight) x; weight may be empty. h: symmetric, both triangles written.
-void add_gram(ThreadPool& pool, const Matrix& x, std::span<const float> weight, Matrix& h);
+void add_gram(ThreadPool& pool, const Eigen::Ref<const Matrix, 0, Eigen::OuterStride<>>& x,
+              std::span<const float> weight, Matrix& h);
 // Rows become softmax(row).
 void softmax_rows(ThreadPool& pool, Matrix& x);
 

@@ -35,7 +35,7 @@ CompressJob::CompressJob(SourceModel& source, const CompressOptions& options,
       evaluation_(evaluation),
       pool_(pool),
       kept_(std::move(kept)),
-      coding_{options.seed, {options.damp_inputs, options.damp_outputs}, 0, kept_} {
+      coding_{options.seed, options.most_moments, {options.damp_inputs, options.damp_outputs}, 0, kept_} {
   fix_cache_sizes();
   std::span<const int32_t> prefix, suffix;
   if (source.hparams.pooling != Pooling::none) {
@@ -140,7 +140,7 @@ Steps CompressJob::measure() {
   if (!options_.data_free) {
     if (source_.weights.empty()) RUN_STEPS(read_weights(source_));
     RUN_STEPS(gather_statistics(source_.graph, source_.weights, windows_, source_.hparams.pooling,
-                                options_.seed, pool_, analysis_.statistics));
+                                {options_.seed, options_.most_moments}, pool_, analysis_.statistics));
   }
   RUN_STEPS(measure_errors());
   analysis_.statistics.inputs = {};
@@ -189,10 +189,11 @@ Steps CompressJob::recall_moments(bool& there) {
   for (const WeightId id : gradient_moments()) {
     const WeightSpec& w = source_.graph.weights[static_cast<size_t>(id)];
     const std::string name = moments_entry(w.name);
-    bytes.resize(moments_bytes(w.n_rows));
+    bytes.resize(moments_bytes(w.n_rows, options_.most_moments));
     if (kept_(name) != bytes.size()) co_return Status();
     co_yield recall_into(name, bytes);
-    if (!thaw(bytes, mark_, w.n_rows, analysis_.statistics.outputs[static_cast<size_t>(id)]))
+    if (!thaw(bytes, mark_, zero_moments(w.n_rows, options_.most_moments),
+              analysis_.statistics.outputs[static_cast<size_t>(id)]))
       co_return Status();
   }
   there = true;

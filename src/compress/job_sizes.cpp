@@ -45,10 +45,10 @@ uint64_t CompressJob::largest_bytes() const {
 uint64_t CompressJob::kept_bytes(uint64_t bytes) const {
   uint64_t total = bytes;  // the codes, all but
   for (const WeightId id : gradient_moments())
-    total += moments_bytes(source_.graph.weights[static_cast<size_t>(id)].n_rows);
+    total += moments_bytes(source_.graph.weights[static_cast<size_t>(id)].n_rows, options_.most_moments);
   for (const Target& t : choose_targets(source_.graph)) {
     total += static_cast<uint64_t>(t.n_rows) * sizeof(double);
-    if (t.tokens()) total += moments_bytes(t.n_cols) + 8 * static_cast<uint64_t>(t.n_rows);
+    if (t.tokens()) total += moments_bytes(t.n_cols, t.n_cols) + 8 * static_cast<uint64_t>(t.n_rows);
   }
   for (const std::span<const int32_t> window : windows_)
     total += window.size() * sizeof(float) * gradient_moments().size();

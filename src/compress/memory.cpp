@@ -9,35 +9,35 @@ namespace {
 
 constexpr uint64_t kReadBytes = 16u << 20;  // stored bytes of a tensor on their way
 
-uint64_t square(int64_t n) { return static_cast<uint64_t>(n) * static_cast<uint64_t>(n) * sizeof(float); }
+uint64_t moments_of(int64_t n, int64_t most) { return moment_values(n, most) * sizeof(float); }
 
 // Sizes of a graph in bytes, activations per token.
 struct Sizes {
   uint64_t weights = 0, codes = 0, largest_target = 0;
   uint64_t moments = 0, outputs = 0;  // of all; those of gradients alone
-  uint64_t largest_square = 0;
+  uint64_t largest_moments = 0;
   uint64_t kept = 0, layer = 0, logits = 0;
 };
 
-void add_product(const Graph& graph, const LinearOp& op, Sizes& s) {
+void add_product(const Graph& graph, const LinearOp& op, int64_t most, Sizes& s) {
   const int64_t n_in = graph.acts[static_cast<size_t>(op.in)].width;
   const bool head = op.parts[0].out == graph.logits;
   uint64_t live = 4 * static_cast<uint64_t>(n_in);
-  s.moments += (head ? 2 : 1) * square(n_in);
-  if (head) s.outputs += 2 * square(n_in);
-  s.largest_square = std::max(s.largest_square, square(n_in));
+  s.moments += (head ? 2 : 1) * moments_of(n_in, head ? n_in : most);
+  if (head) s.outputs += 2 * moments_of(n_in, head ? n_in : most);
+  s.largest_moments = std::max(s.largest_moments, moments_of(n_in, head ? n_in : most));
   for (const LinearOp::Part& part : op.parts) {
     const int64_t n_out = graph.weights[static_cast<size_t>(part.weight)].n_rows;
     live += 2 * static_cast<uint64_t>(n_out);
     if (head) continue;
-    s.moments += square(n_out);
-    s.outputs += square(n_out);
-    s.largest_square = std::max(s.largest_square, square(n_out));
+    s.moments += moments_of(n_out, most);
+    s.outputs += moments_of(n_out, most);
+    s.largest_moments = std::max(s.largest_moments, moments_of(n_out, most));
   }
   if (!head) s.layer = std::max(s.layer, live * sizeof(float));
 }
 
-Sizes sizes_of(const Graph& graph) {
+Sizes sizes_of(const Graph& graph, int64_t most) {
   Sizes s;
   for (const WeightSpec& w : graph.weights)
     s.weights += static_cast<uint64_t>(w.n_rows * w.n_cols) * sizeof(float);
@@ -47,7 +47,7 @@ Sizes sizes_of(const Graph& graph) {
   }
   for (const ActSpec& a : graph.acts) s.kept += static_cast<uint64_t>(a.width) * sizeof(float);
   for (const Op& op : graph.ops)
-    if (const auto* linear = std::get_if<LinearOp>(&op)) add_product(graph, *linear, s);
+    if (const auto* linear = std::get_if<LinearOp>(&op)) add_product(graph, *linear, most, s);
   s.logits = static_cast<uint64_t>(graph.acts[static_cast<size_t>(graph.logits)].width) * sizeof(float);
   return s;
 }
@@ -55,14 +55,14 @@ Sizes sizes_of(const Graph& graph) {
 }  // namespace
 
 MemoryPlan plan_memory(const Graph& graph, const CompressOptions& options, int64_t windows) {
-  const Sizes s = sizes_of(graph);
+  const Sizes s = sizes_of(graph, options.most_moments);
   // A matrix in code space, its codes a byte each, and the bytes that are kept of it.
   const uint64_t coded = 5 * s.largest_target + s.largest_target / 2;
   if (options.data_free) return {coded + std::min(kReadBytes, 4 * s.largest_target), 0, 0, s.codes};
   const uint64_t target = coded + 4 * s.largest_target;  // and the rows they decode to
   const auto tokens = static_cast<uint64_t>(options.window_tokens);
-  // While a matrix is coded: two factors, each with three squares in f64.
-  const uint64_t factors = 2 * 7 * s.largest_square;
+  // While a matrix is coded: two factors, each with three copies in f64.
+  const uint64_t factors = 2 * 7 * s.largest_moments;
   MemoryPlan measuring{s.weights, s.moments, (2 * s.kept + 3 * s.logits) * tokens, 0};
   MemoryPlan coding{2 * s.weights + target, s.outputs + factors,
                     s.layer * tokens * static_cast<uint64_t>(windows), s.codes};

@@ -20,8 +20,9 @@ struct CompressOptions {
   int64_t held_out = 16;  // windows of evaluation; 0: nothing is measured
   uint64_t seed = 1;
   double damp_inputs = 0.01, damp_outputs = 0.03;  // times the mean of the diagonal
-  double heal_minutes = 0;                         // heal.h
-  uint64_t memory_limit = 0;                       // bytes; 0: none
+  int64_t most_moments = 2048;  // values of vectors whose second moments are one block (moments.h)
+  double heal_minutes = 0;      // heal.h
+  uint64_t memory_limit = 0;    // bytes; 0: none
 };
 
 }  // namespace nutshell::compress

@@ -1,6 +1,7 @@
 #include "compress/product.h"
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 #include <vector>
 
@@ -102,6 +103,27 @@ void add_product(const Strided& a, const Strided& b, Eigen::Ref<Matrix, 0, Eigen
                  c.data() + i * kRows * c.outerStride() + first);
       }
     }
+  }
+}
+
+NUTSHELL_AVX2 void add_rows(std::span<const float> by, std::span<const float* const> rows, int64_t n,
+                            float* out) {
+  size_t i = 0;
+  for (; i + 4 <= by.size(); i += 4) {
+    const float *a = rows[i], *b = rows[i + 1], *c = rows[i + 2], *d = rows[i + 3];
+    const float x = by[i], y = by[i + 1], z = by[i + 2], w = by[i + 3];
+    for (int64_t k = 0; k < n; ++k) out[k] = out[k] + x * a[k] + y * b[k] + z * c[k] + w * d[k];
+  }
+  for (; i < by.size(); ++i)
+    for (int64_t k = 0; k < n; ++k) out[k] += by[i] * rows[i][k];
+}
+
+void add_rows(std::span<const float> by, const float* rows, int64_t step, int64_t n, float* out) {
+  std::array<const float*, 64> places;
+  for (size_t i = 0; i < by.size(); i += places.size()) {
+    const size_t m = std::min(places.size(), by.size() - i);
+    for (size_t j = 0; j < m; ++j) places[j] = rows + static_cast<int64_t>(i + j) * step;
+    add_rows(by.subspan(i, m), std::span(places).first(m), n, out);
   }
 }
 

@@ -1,39 +1,16 @@
 #include "compress/quantize.h"
 
-#include <Eigen/Cholesky>
 #include <algorithm>
 #include <cmath>
 #include <iterator>
 
 #include "base/half.h"
 #include "compress/items.h"
+#include "compress/product.h"
 #include "compress/rotation.h"
 #include "compress/trellis.h"
 
 namespace nutshell::compress {
-
-MetricFactor factor_metric(const Matrix& h, double damp) {
-  const int64_t n = h.rows();
-  const double mean = h.diagonal().cast<double>().mean();
-  MetricFactor out{Matrix::Identity(n, n), std::vector<float>(static_cast<size_t>(n), 1.0f)};
-  if (!(mean > 0)) return out;
-  // H = M D M^T with M upper is the Cholesky factor of H read backwards.
-  Eigen::MatrixXd reversed = h.cast<double>().reverse();
-  for (; damp < 1e3; damp *= 10) {
-    Eigen::MatrixXd damped = reversed;
-    damped.diagonal().array() += damp * mean;
-    const Eigen::LLT<Eigen::MatrixXd> llt(damped);
-    if (llt.info() != Eigen::Success) continue;
-    const Eigen::MatrixXd l = llt.matrixL();
-    for (int64_t j = 0; j < n; ++j) {
-      const double pivot = l(n - 1 - j, n - 1 - j);
-      out.d[static_cast<size_t>(j)] = static_cast<float>(pivot * pivot);
-      for (int64_t i = 0; i < j; ++i) out.m(i, j) = static_cast<float>(l(n - 1 - i, n - 1 - j) / pivot);
-    }
-    return out;
-  }
-  return out;
-}
 
 namespace {
 
@@ -46,23 +23,6 @@ void streams_of_rows(ThreadPool& pool, Matrix& x) {
 }
 
 }  // namespace
-
-MetricFactor factor_inputs(ThreadPool& pool, Matrix h, uint64_t seed, double damp) {
-  rotate_gram(pool, seed, h);
-  streams_of_rows(pool, h);
-  h.transposeInPlace();
-  streams_of_rows(pool, h);
-  return factor_metric(h, damp);
-}
-
-MetricFactor factor_outputs(const Matrix& h, std::span<const int32_t> order, double damp) {
-  if (order.empty()) return factor_metric(h, damp);
-  Matrix ordered(h.rows(), h.cols());
-  for (int64_t i = 0; i < h.rows(); ++i)
-    for (int64_t j = 0; j < h.cols(); ++j)
-      ordered(i, j) = h(order[static_cast<size_t>(i)], order[static_cast<size_t>(j)]);
-  return factor_metric(ordered, damp);
-}
 
 void to_code_space(ThreadPool& pool, uint64_t seed, Matrix& w) {
   rotate_rows(pool, seed, w);
@@ -101,26 +61,42 @@ struct RowCode {
   double error = 1e300;  // in the metric of the columns
 };
 
+// A row to be coded, and what it is in the metric: row M.
+struct RowTarget {
+  Vector values, in_metric;
+};
+
 // The codes of target at a unit of the tables' step, with the scale that is best for them in the metric: with
 // y = row M, sum d (t - a q)^2 is least at a = <t, q> / <q, q>.
-void code_row(TrellisEncoder& encoder, const MetricFactor& inputs, const Vector& target, float unit,
+void code_row(TrellisEncoder& encoder, const MetricFactor& inputs, const RowTarget& target, float unit,
               RowCode& out) {
-  const int64_t n = target.size();
-  const Vector scaled = target / unit;
-  out.codes.resize(static_cast<size_t>(n));
+  const int64_t n = target.values.size();
+  const auto size = static_cast<size_t>(n);
+  const Vector scaled = target.values / unit, t = target.in_metric / unit;
+  Vector left(n);
+  out.codes.resize(size);
   out.values.resize(n);
-  encoder.encode({scaled.data(), out.codes.size()}, out.codes, {out.values.data(), out.codes.size()});
-  Vector q = out.values, t = scaled;
-  if (inputs.m.size() > 0) {
-    q = out.values * inputs.m.topRows(n).triangularView<Eigen::UnitUpper>();
-    t = scaled * inputs.m.topRows(n).triangularView<Eigen::UnitUpper>();
-  }
+  encoder.encode({scaled.data(), size}, out.codes, {out.values.data(), size}, {left.data(), size});
+  const Vector q = t - left;
   const Eigen::Map<const Vector> d(inputs.d.data(), n);
   const Vector dq = q.cwiseProduct(d);
   const float a = std::clamp(dq.dot(t) / std::max(dq.dot(q), 1e-30f), 0.7f, 1.5f);
   out.scale = unit * a;
-  const Vector left = (t - a * q) * unit;
+  left = (t - a * q) * unit;
   out.error = static_cast<double>(left.cwiseProduct(left).dot(d));
+}
+
+// What the errors of the rows before `row` leave it to aim at.
+void add_feedback(const RowFactor& outputs, int64_t row, const Matrix& errors, Vector& target) {
+  const auto [b, place] = outputs.places[static_cast<size_t>(row)];
+  const RowFactor::Block& block = outputs.blocks[static_cast<size_t>(b)];
+  std::vector<float> by(static_cast<size_t>(place));
+  std::vector<const float*> rows(by.size());
+  for (size_t i = 0; i < by.size(); ++i) {
+    by[i] = block.m(static_cast<int64_t>(i), place);
+    rows[i] = errors.row(block.rows[i]).data();
+  }
+  add_rows(by, rows, target.size(), target.data());
 }
 
 }  // namespace
@@ -130,18 +106,18 @@ double coding_error(int bits) {
   return kErrors[bits - kMinTrellisBits];
 }
 
-void quantize_rows(const MetricFactor& inputs, const MetricFactor* outputs, int64_t begin, int64_t end,
+void quantize_rows(const MetricFactor& inputs, const RowFactor* outputs, int64_t begin, int64_t end,
                    Matrix& rotated, CodedMatrix& coded) {
   const int64_t n = rotated.cols();
   const float step = default_trellis(trellis_type(coded.bits)).step;
-  TrellisEncoder encoder(coded.bits, inputs.m, inputs.d);
-  Vector target(n);
+  TrellisEncoder encoder(coded.bits, inputs);
+  RowTarget target;
   RowCode best, other;
   for (int64_t r = begin; r < end; ++r) {
-    target = rotated.row(r);
-    if (outputs != nullptr && r > 0)
-      target.noalias() += outputs->m.col(r).head(r).transpose() * rotated.topRows(r);
-    const float sigma = std::sqrt(target.squaredNorm() / static_cast<float>(n));
+    target.values = rotated.row(r);
+    if (outputs != nullptr) add_feedback(*outputs, r, rotated, target.values);
+    target.in_metric = multiply(target.values, inputs);
+    const float sigma = std::sqrt(target.values.squaredNorm() / static_cast<float>(n));
     best = {std::vector<uint8_t>(static_cast<size_t>(n)), Vector::Zero(n)};
     if (sigma > 1e-20f)
       for (const float by : kScales[coded.bits - kMinTrellisBits]) {

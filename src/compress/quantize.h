@@ -12,21 +12,9 @@
 #include <vector>
 
 #include "base/parallel.h"
-#include "compress/matrix.h"
+#include "compress/moments.h"
 
 namespace nutshell::compress {
-
-// M and D of a symmetric positive matrix H = M diag(D) M^T, M unit upper triangular.
-struct MetricFactor {
-  Matrix m;  // no values: the identity, which costs nothing
-  std::vector<float> d;
-};
-// damp: times the mean of the diagonal, added to it. A matrix of zeros becomes the identity.
-MetricFactor factor_metric(const Matrix& h, double damp);
-// The factor of R h R^T in stream order, what the columns of a coded matrix are measured with.
-MetricFactor factor_inputs(ThreadPool& pool, Matrix h, uint64_t seed, double damp);
-// The factor of a metric of rows, in their stored order: row i is row order[i] of h (empty: i).
-MetricFactor factor_outputs(const Matrix& h, std::span<const int32_t> order, double damp);
 
 // Rows [first_row, first_row + n_rows) of a matrix.
 struct CodedMatrix {
@@ -41,7 +29,7 @@ struct CodedMatrix {
 // those of the rows before begin are what its rows aim to make up for. Without (null) rows do not see each
 // other. coded gets its rows. Deterministic; single-threaded, so that matrices (or, without outputs, ranges
 // of rows) can be coded at the same time.
-void quantize_rows(const MetricFactor& inputs, const MetricFactor* outputs, int64_t begin, int64_t end,
+void quantize_rows(const MetricFactor& inputs, const RowFactor* outputs, int64_t begin, int64_t end,
                    Matrix& rotated, CodedMatrix& coded);
 
 // Squared error of quantize_rows in the metric, for rows of unit variance.

@@ -23,10 +23,5 @@ void rotate_rows(ThreadPool& pool, uint64_t seed, Matrix& x) {
 void unrotate_rows(ThreadPool& pool, uint64_t seed, Matrix& x) {
   turn_rows(pool, seed, x, [](const Rotation& r, float* row) { rotate_back(r, row); });
 }
-void rotate_gram(ThreadPool& pool, uint64_t seed, Matrix& h) {
-  rotate_rows(pool, seed, h);
-  h.transposeInPlace();
-  rotate_rows(pool, seed, h);
-}
 
 }  // namespace nutshell::compress

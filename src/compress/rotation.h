@@ -12,7 +12,5 @@ namespace nutshell::compress {
 void rotate_rows(ThreadPool& pool, uint64_t seed, Matrix& x);
 // Every row x becomes R^T x.
 void unrotate_rows(ThreadPool& pool, uint64_t seed, Matrix& x);
-// h becomes R h R^T; h: symmetric.
-void rotate_gram(ThreadPool& pool, uint64_t seed, Matrix& h);
 
 }  // namespace nutshell::compress

@@ -113,7 +113,7 @@ std::vector<Target> choose_targets(const Graph& graph) {
   return targets;
 }
 
-Matrix input_metric(const Statistics& s, const Target& t) {
+Moments input_metric(const Statistics& s, const Target& t) {
   if (t.positions) return s.embed_gradients;
   if (t.table && t.head) return s.head_inputs + s.embed_gradients;
   if (t.table) return s.embed_gradients;

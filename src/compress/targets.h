@@ -47,7 +47,7 @@ std::vector<Target> choose_targets(const Graph& graph);
 bool at_most_bits(const std::vector<Target>& targets);
 
 // The second moments that the columns of a target are measured with.
-Matrix input_metric(const Statistics& statistics, const Target& target);
+Moments input_metric(const Statistics& statistics, const Target& target);
 
 struct Damping {
   double inputs = 0.01, outputs = 0.03;  // times the mean of the diagonal

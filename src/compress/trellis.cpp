@@ -3,12 +3,12 @@
 #include <cstring>
 
 #include "compress/avx2.h"
+#include "compress/product.h"
 
 namespace nutshell::compress {
 namespace {
 
-constexpr int64_t kBlock = 64,
-                  kAhead = 16;  // values decided at a time, and looked at beyond them before deciding
+constexpr int64_t kBlock = kTrellisBlock, kAhead = kTrellisAhead;
 constexpr int64_t kWidth = kBlock + kAhead;
 
 template <int N>
@@ -20,12 +20,11 @@ using Float8 = Lanes<8>::Float;
 
 }  // namespace
 
-TrellisEncoder::TrellisEncoder(int bits, const Matrix& feedback, std::span<const float> weight)
+TrellisEncoder::TrellisEncoder(int bits, const MetricFactor& metric)
     : bits_(bits),
       tables_(default_trellis(trellis_type(bits))),
-      feedback_(feedback),
-      weight_(weight),
-      targets_(weight.size()),
+      metric_(metric),
+      targets_(metric.d.size()),
       survivors_(16 * kWidth),
       other_(16 * kWidth),
       from_(kWidth) {}
@@ -40,7 +39,7 @@ NUTSHELL_AVX2 void TrellisEncoder::encode_block(const float* row, int64_t begin,
   constexpr int kIn = 1 << K, kGroups = 16 / kIn;
   using L = Lanes<kIn == 16 ? 8 : kIn>;
   constexpr int kLane = kIn == 16 ? 8 : kIn, kParts = kIn / kLane;
-  const bool feeds = feedback_.size() > 0;
+  const bool feeds = !metric_.m.empty();
   const float step = tables_.step;
   const TrellisCode& code = tables_.code;
   float a[16], cost[16], next[16];
@@ -58,7 +57,7 @@ NUTSHELL_AVX2 void TrellisEncoder::encode_block(const float* row, int64_t begin,
   for (int64_t j = begin; j < last; ++j) {
     const int64_t at = j - begin;
     std::array<uint8_t, 16>& from = from_[static_cast<size_t>(at)];
-    const float d = weight_[static_cast<size_t>(j)];
+    const float d = metric_.d[static_cast<size_t>(j)];
     float residual[16], value[16];
     for (int s = 0; s < 16; ++s)
       residual[s] =
@@ -85,7 +84,7 @@ NUTSHELL_AVX2 void TrellisEncoder::encode_block(const float* row, int64_t begin,
       }
     std::memcpy(cost, next, sizeof cost);
     if (!feeds) continue;
-    const float* m = feedback_.data() + j * feedback_.cols() + begin;
+    const float* m = feedback(j, begin);
     const float original = row[j];
     for (int t = 0; t < 16; ++t) {
       const float e = original - value[t];
@@ -119,8 +118,26 @@ NUTSHELL_AVX2 void TrellisEncoder::encode_block(const float* row, int64_t begin,
   }
 }
 
-NUTSHELL_AVX2 void TrellisEncoder::encode(std::span<const float> row, std::span<uint8_t> codes,
-                                          std::span<float> values) {
+// What is left of the decided values in the metric, and what it leaves to aim at behind them.
+void TrellisEncoder::finish_block(const float* row, int64_t begin, int64_t end, const float* values,
+                                  float* left) {
+  float errors[kBlock];
+  for (int64_t j = begin; j < end; ++j) {
+    const float e = errors[j - begin] = row[j] - values[j];
+    left[j] = targets_[static_cast<size_t>(j)] - values[j];
+    if (metric_.m.empty()) continue;
+    for (int64_t k = j + 1; k < end; ++k) targets_[static_cast<size_t>(k)] += e * *feedback(j, k);
+  }
+  const auto n = static_cast<int64_t>(targets_.size());
+  const int64_t last = metric_.m.empty() ? end : std::min((begin / metric_.block + 1) * metric_.block, n);
+  if (end < last)
+    add_rows({errors, static_cast<size_t>(end - begin)}, feedback(begin, end),
+             metric_.m[static_cast<size_t>(begin / metric_.block)].cols(), last - end,
+             &targets_[static_cast<size_t>(end)]);
+}
+
+void TrellisEncoder::encode(std::span<const float> row, std::span<uint8_t> codes, std::span<float> values,
+                            std::span<float> left) {
   const auto n = static_cast<int64_t>(row.size());
   std::memcpy(targets_.data(), row.data(), row.size_bytes());
   int state = tables_.code.start;
@@ -136,11 +153,7 @@ NUTSHELL_AVX2 void TrellisEncoder::encode(std::span<const float> row, std::span<
       default:
         encode_block<4>(row.data(), begin, end, last, state, codes.data(), values.data());
     }
-    for (int64_t j = feedback_.size() > 0 ? begin : end; j < end; ++j) {
-      const float e = row[static_cast<size_t>(j)] - values[static_cast<size_t>(j)];
-      const float* m = feedback_.data() + j * feedback_.cols();
-      for (int64_t k = end; k < n; ++k) targets_[static_cast<size_t>(k)] += e * m[k];
-    }
+    finish_block(row.data(), begin, end, values.data(), left.data());
     begin = end;
   }
 }

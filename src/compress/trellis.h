@@ -9,30 +9,40 @@
 #include <span>
 #include <vector>
 
-#include "compress/matrix.h"
+#include "compress/moments.h"
 #include "quant/trellis.h"
 
 namespace nutshell::compress {
 
+// Values decided at a time, and looked at beyond them before deciding.
+inline constexpr int64_t kTrellisBlock = 64, kTrellisAhead = 16;
+
 // Encodes rows in units of their scale.
 class TrellisEncoder {
  public:
-  // feedback: unit upper triangular M, weight: D of the metric H = M D M^T, both in stream order (all of
-  // stream 0, then 1, ...). No values of M: the identity. n: a multiple of 32. Both must outlive the encoder.
-  TrellisEncoder(int bits, const Matrix& feedback, std::span<const float> weight);
+  // metric: of the columns in stream order; it must outlive the encoder. d.size(): a multiple of 32.
+  TrellisEncoder(int bits, const MetricFactor& metric);
 
   // row: values / scale in stream order. codes: K bits per value; values: T1 + T2 - zero times step (those of
-  // default_trellis()).
-  void encode(std::span<const float> row, std::span<uint8_t> codes, std::span<float> values);
+  // default_trellis()); left: (row - values) M.
+  void encode(std::span<const float> row, std::span<uint8_t> codes, std::span<float> values,
+              std::span<float> left);
 
  private:
   template <int K>
   void encode_block(const float* row, int64_t begin, int64_t end, int64_t last, int& state, uint8_t* codes,
                     float* values);
+  void finish_block(const float* row, int64_t begin, int64_t end, const float* values, float* left);
+  // Row j of M from column k on. A group of columns that begins in the block before is never read before j
+  // - 7.
+  const float* feedback(int64_t j, int64_t k) const {
+    const Matrix& m = metric_.m[static_cast<size_t>(j / metric_.block)];
+    const int64_t first = j / metric_.block * metric_.block;
+    return m.data() + (j - first) * m.cols() + k - first;
+  }
   const int bits_;
   const DefaultTrellis& tables_;
-  const Matrix& feedback_;
-  std::span<const float> weight_;
+  const MetricFactor& metric_;
   std::vector<float> targets_, survivors_, other_;
   std::vector<std::array<uint8_t, 16>> from_;
 };

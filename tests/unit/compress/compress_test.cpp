@@ -166,7 +166,7 @@ TEST_CASE("compress: what the encoder says is left of a row is its error in the 
     TrellisEncoder encoder(3, f);
     std::vector<uint8_t> codes(static_cast<size_t>(n));
     Vector row = random_matrix(1, n, 14).row(0), values(n), left(n);
-    const auto span_of = [n](Vector& v) { return std::span(v.data(), static_cast<size_t>(n)); };
+    const auto span_of = [](Vector& v) { return std::span(v.data(), static_cast<size_t>(v.size())); };
     encoder.encode(span_of(row), codes, span_of(values), span_of(left));
     const Vector expected = multiply(row - values, f);
     CHECK((left - expected).norm() < 1e-5f * expected.norm());

@@ -23,16 +23,18 @@ void add_product(const Graph& graph, const LinearOp& op, int64_t most, Sizes& s)
   const int64_t n_in = graph.acts[static_cast<size_t>(op.in)].width;
   const bool head = op.parts[0].out == graph.logits;
   uint64_t live = 4 * static_cast<uint64_t>(n_in);
-  s.moments += (head ? 2 : 1) * moments_of(n_in, head ? n_in : most);
-  if (head) s.outputs += 2 * moments_of(n_in, head ? n_in : most);
-  s.largest_moments = std::max(s.largest_moments, moments_of(n_in, head ? n_in : most));
+  const uint64_t inputs = moments_of(n_in, head ? n_in : most);
+  s.moments += (head ? 2 : 1) * inputs;
+  if (head) s.outputs += 2 * inputs;
+  s.largest_moments = std::max(s.largest_moments, inputs);
   for (const LinearOp::Part& part : op.parts) {
     const int64_t n_out = graph.weights[static_cast<size_t>(part.weight)].n_rows;
     live += 2 * static_cast<uint64_t>(n_out);
     if (head) continue;
-    s.moments += moments_of(n_out, most);
-    s.outputs += moments_of(n_out, most);
-    s.largest_moments = std::max(s.largest_moments, moments_of(n_out, most));
+    const uint64_t outputs = moments_of(n_out, most);
+    s.moments += outputs;
+    s.outputs += outputs;
+    s.largest_moments = std::max(s.largest_moments, outputs);
   }
   if (!head) s.layer = std::max(s.layer, live * sizeof(float));
 }

@@ -6,7 +6,6 @@
 #include "compress/float_run.h"
 #include "compress/product.h"
 #include "compress/quantize.h"
-#include "compress/rotation.h"
 #include "compress/trellis.h"
 
 namespace nutshell::compress {
@@ -100,8 +99,8 @@ MetricFactor factor_inputs(ThreadPool& pool, Moments h, uint64_t seed, double da
 RowFactor factor_outputs(const Moments& h, std::span<const int32_t> order, double damp) {
   RowFactor out;
   out.blocks.resize(h.blocks.size());
-  std::vector<std::vector<int64_t>> members(
-      h.blocks.size());  // rows of h within their block, in stored order
+  // Rows of h within their block, in stored order.
+  std::vector<std::vector<int64_t>> members(h.blocks.size());
   for (int64_t stored = 0; stored < h.n; ++stored) {
     const int64_t row = order.empty() ? stored : order[static_cast<size_t>(stored)];
     const auto b = static_cast<size_t>(row / h.block);
@@ -125,8 +124,7 @@ Vector multiply(const Vector& row, const MetricFactor& factor) {
   Vector out = Vector::Zero(row.size());
   for (size_t i = 0; i < factor.m.size(); ++i) {
     const Matrix& m = factor.m[i];
-    constexpr int64_t kRows =
-        64;  // below the diagonal are zeros: what lies before a group of rows is left out
+    constexpr int64_t kRows = 64;  // a group: below the diagonal are zeros, what lies before it is left out
     for (int64_t j = 0; j < m.rows(); j += kRows) {
       const int64_t at = static_cast<int64_t>(i) * factor.block + j, n = std::min(kRows, m.rows() - j);
       add_rows({row.data() + at, static_cast<size_t>(n)}, &m(j, j), m.cols(), m.rows() - j, out.data() + at);

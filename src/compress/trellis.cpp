@@ -126,7 +126,8 @@ void TrellisEncoder::finish_block(const float* row, int64_t begin, int64_t end, 
     const float e = errors[j - begin] = row[j] - values[j];
     left[j] = targets_[static_cast<size_t>(j)] - values[j];
     if (metric_.m.empty()) continue;
-    for (int64_t k = j + 1; k < end; ++k) targets_[static_cast<size_t>(k)] += e * *feedback(j, k);
+    const float* m = feedback(j, begin);
+    for (int64_t k = j + 1; k < end; ++k) targets_[static_cast<size_t>(k)] += e * m[k - begin];
   }
   const auto n = static_cast<int64_t>(targets_.size());
   const int64_t last = metric_.m.empty() ? end : std::min((begin / metric_.block + 1) * metric_.block, n);

@@ -74,11 +74,8 @@ void hadamard_blocks(const Rotation& r, float* x) {
   }
 }
 
-// Rounded twice in every flavour: the compressor turns weights with it, and its files have the same bits
-// everywhere.
-V multiply_add(V a, V b, V c) { return wasm_f32x4_add(wasm_f32x4_mul(a, b), c); }
-
-// Q on the blocks, four columns of all of them at a time.
+// Q on the blocks, four columns of all of them at a time. Strict in every flavour: the compressor turns
+// weights with it, and its files have the same bits everywhere.
 void mix(const Rotation& r, float* x) {
   if (r.m == 1) return;
   V in[kMaxRotationOdd];
@@ -90,10 +87,10 @@ void mix(const Rotation& r, float* x) {
       V even = splat_f32(0), odd = splat_f32(0);
       int64_t k = 0;
       for (; k + 2 <= r.m; k += 2) {
-        even = multiply_add(splat32(q + k), in[k], even);
-        odd = multiply_add(splat32(q + k + 1), in[k + 1], odd);
+        even = multiply_add<Dot::strict>(splat32(q + k), in[k], even);
+        odd = multiply_add<Dot::strict>(splat32(q + k + 1), in[k + 1], odd);
       }
-      const V sum = wasm_f32x4_add(multiply_add(splat32(q + k), in[k], even), odd);  // m is odd
+      const V sum = wasm_f32x4_add(multiply_add<Dot::strict>(splat32(q + k), in[k], even), odd);  // m is odd
       if (width == 4)
         wasm_v128_store(x + a * r.p + b, sum);
       else

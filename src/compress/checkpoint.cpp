@@ -8,7 +8,7 @@
 namespace nutshell::compress {
 namespace {
 
-constexpr uint64_t kLayout = 3;  // of the entries, mixed into every mark
+constexpr uint64_t kLayout = 4;  // of the entries, mixed into every mark
 
 // Values one after the other, as this machine holds them: the state is for this machine.
 class Writer {
@@ -113,10 +113,15 @@ uint64_t mark_size(uint64_t analysis, uint64_t bytes) {
   return analysis;
 }
 
+Analysis no_analysis(const Graph& graph, const std::vector<Target>& targets) {
+  return {no_statistics(graph), std::vector<std::vector<double>>(targets.size())};
+}
+
 std::vector<uint8_t> freeze(uint64_t mark, const Analysis& analysis) {
   const Statistics& s = analysis.statistics;
   Writer w;
   w.value(mark);
+  w.value(s.windows);
   w.value(s.n_tokens);
   for (const auto& weights : s.token_weights) w.value(weights);
   w.symmetric(s.head_inputs);
@@ -128,55 +133,78 @@ std::vector<uint8_t> freeze(uint64_t mark, const Analysis& analysis) {
 }
 
 bool thaw(std::span<const uint8_t> bytes, uint64_t mark, const Graph& graph,
-          const std::vector<Target>& targets, Analysis& analysis) {
+          const std::vector<Target>& targets, int64_t windows, Analysis& analysis) {
   Reader r(bytes, mark);
-  Analysis read{no_statistics(graph), {}};
+  Analysis read = no_analysis(graph, targets);
   Statistics& s = read.statistics;
+  r.value(s.windows);
   r.value(s.n_tokens);
-  if (s.n_tokens < 0) r.ok = false;
+  if (s.windows < 0 || s.windows > windows || s.n_tokens < s.windows) r.ok = false;
   for (auto& weights : s.token_weights) r.values(weights, static_cast<uint64_t>(s.n_tokens), true);
   const auto [head, table] = token_widths(graph);
   r.symmetric(s.head_inputs, head, true);
   r.values(s.head_rows, s.head_rows.size());
   r.symmetric(s.embed_gradients, table, true);
   r.values(s.token_shares, s.token_shares.size());
-  for (const Target& t : targets) {
-    r.values(read.errors.emplace_back(), static_cast<uint64_t>(t.n_rows));
+  for (size_t i = 0; i < targets.size(); ++i) {
+    const Target& t = targets[i];
+    r.values(read.errors[i], static_cast<uint64_t>(t.n_rows), true);
     // Without calibration there are none; with it, none may lack.
-    if (s.n_tokens > 0 &&
+    if (s.windows > 0 &&
         ((t.head && s.head_inputs.size() == 0) || (t.table && s.embed_gradients.size() == 0)))
       r.ok = false;
   }
   if (!r.ended()) return false;
+  s.inputs = std::move(analysis.statistics.inputs);
+  s.outputs = std::move(analysis.statistics.outputs);
   analysis = std::move(read);
   return true;
 }
 
-std::string moments_entry(const std::string& weight) { return "moments " + weight; }
+std::string moments_entry(const Graph& graph, const GatheredOf& of) {
+  const std::string& weight = graph.weights[static_cast<size_t>(of.weight)].name;
+  return of.outputs ? "moments " + weight : std::string(kInputsEntry) + weight;
+}
 
 uint64_t moments_bytes(int64_t n, int64_t most) {
-  uint64_t bytes = sizeof(uint64_t);
-  for (int64_t at = 0, block = moment_block(n, most); at < n; at += block) {
-    const int64_t b = std::min(block, n - at);
-    bytes += sizeof(uint64_t) + static_cast<uint64_t>(b * (b + 1) / 2) * sizeof(float);
-  }
+  uint64_t bytes = 2 * sizeof(uint64_t);
+  for (const int64_t b : moment_blocks(n, most))
+    bytes += 2 * sizeof(double) + sizeof(uint64_t) + static_cast<uint64_t>(b * (b + 1) / 2) * sizeof(float);
   return bytes;
 }
 
-std::vector<uint8_t> freeze(uint64_t mark, const Moments& moments) {
+std::vector<uint8_t> freeze(uint64_t mark, const Gathered& gathered) {
+  const Moments& m = gathered.moments;
   Writer w;
-  w.bytes.reserve(moments_bytes(moments.n, moments.block));
+  w.bytes.reserve(moments_bytes(m.n, m.block));
   w.value(mark);
-  for (const Matrix& m : moments.blocks) w.symmetric(m);
+  w.value(gathered.windows);
+  for (size_t b = 0; b < m.blocks.size(); ++b) {
+    w.value(gathered.sums[b].sizes);
+    w.value(gathered.sums[b].products);
+    w.symmetric(m.blocks[b]);
+  }
   return std::move(w.bytes);
 }
 
-bool thaw(std::span<const uint8_t> bytes, uint64_t mark, const Moments& shape, Moments& moments) {
+bool thaw(std::span<const uint8_t> bytes, uint64_t mark, int64_t n, int64_t most, int64_t windows,
+          Gathered& gathered) {
+  const std::vector<int64_t> blocks = moment_blocks(n, most);
   Reader r(bytes, mark);
-  Moments read = shape;
-  for (Matrix& m : read.blocks) r.symmetric(m, m.rows());
+  Gathered read{{}, std::vector<GradientSums>(blocks.size()), 0};
+  read.moments.n = n;
+  read.moments.block = blocks[0];
+  read.moments.blocks.resize(blocks.size());
+  r.value(read.windows);
+  if (read.windows <= 0 || read.windows > windows) r.ok = false;
+  for (size_t b = 0; b < blocks.size(); ++b) {
+    r.value(read.sums[b].sizes);
+    r.value(read.sums[b].products);
+    r.ok = r.ok && std::isfinite(read.sums[b].sizes) && std::isfinite(read.sums[b].products);
+    r.symmetric(read.moments.blocks[b], blocks[b]);
+  }
   if (!r.ended()) return false;
-  moments = std::move(read);
+  gathered = std::move(read);
   return true;
 }
 

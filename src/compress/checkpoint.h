@@ -1,6 +1,6 @@
-// What a run leaves behind while it works, as named entries (JobStep::keep): the measuring once, and every
-// coded target. L5. Each entry begins with a mark of what it was made from; what carries another mark, or is
-// damaged, counts as not there.
+// What a run leaves behind while it works, as named entries (JobStep::keep): the measuring as far as it is,
+// and every coded target. L5. Each entry begins with a mark of what it was made from; what carries another
+// mark, or is damaged, counts as not there.
 #pragma once
 
 #include <string>
@@ -11,28 +11,34 @@
 
 namespace nutshell::compress {
 
-// What the measuring gave: enough to share out bits for any size, and to code.
+// What the measuring gives: enough to share out bits for any size, and to code.
 struct Analysis {
-  Statistics statistics;                    // without `inputs`
-  std::vector<std::vector<double>> errors;  // by target and row: row_errors() or even_errors()
+  Statistics statistics;
+  std::vector<std::vector<double>> errors;  // by target and row: row_errors(), even_errors(), or none yet
 };
+Analysis no_analysis(const Graph& graph, const std::vector<Target>& targets);
 
 // source: mark_source(). The mark of an analysis; that of a file of some size made from it follows.
 uint64_t mark_analysis(uint64_t source, const CompressOptions& options, std::span<const int32_t> calibration);
 uint64_t mark_size(uint64_t analysis, uint64_t bytes);
 
-// All but the second moments of gradients, which have entries of their own.
+// All but the second moments of matrices, which have entries of their own. windows: of the calibration.
 inline constexpr std::string_view kAnalysisEntry = "analysis";
 std::vector<uint8_t> freeze(uint64_t mark, const Analysis& analysis);
-// False when the bytes are no analysis of that mark and these targets; then nothing is changed.
+// False when the bytes are no analysis of that mark and these targets; then nothing is changed. What
+// analysis has of moments stays.
 bool thaw(std::span<const uint8_t> bytes, uint64_t mark, const Graph& graph,
-          const std::vector<Target>& targets, Analysis& analysis);
+          const std::vector<Target>& targets, int64_t windows, Analysis& analysis);
 
-// Of each block its lower triangle. shape: Moments of the expected shape.
-std::string moments_entry(const std::string& weight);
+// The entry of moments, and the beginning of the names of those that only measuring needs: of each block the
+// sums and the lower triangle.
+inline constexpr std::string_view kInputsEntry = "inputs ";
+std::string moments_entry(const Graph& graph, const GatheredOf& of);
 uint64_t moments_bytes(int64_t n, int64_t most);
-std::vector<uint8_t> freeze(uint64_t mark, const Moments& moments);
-bool thaw(std::span<const uint8_t> bytes, uint64_t mark, const Moments& shape, Moments& moments);
+std::vector<uint8_t> freeze(uint64_t mark, const Gathered& gathered);
+// Precondition: bytes.size() == moments_bytes(n, most).
+bool thaw(std::span<const uint8_t> bytes, uint64_t mark, int64_t n, int64_t most, int64_t windows,
+          Gathered& gathered);
 
 // A target's coded rows; its runs are known.
 std::string rows_entry(const std::string& weight);

@@ -186,7 +186,8 @@ Steps Coder::code_linear(const LinearOp& op, const Statistics& statistics, std::
     const size_t p = parts[static_cast<size_t>(i)];
     const auto id = static_cast<size_t>(op.parts[p].weight);
     Target& t = target(op.parts[p]);
-    const RowFactor outputs = factor_outputs(statistics.outputs[id], t.order, options_.damping.outputs);
+    const RowFactor outputs =
+        factor_outputs(statistics.outputs[id].moments, t.order, options_.damping.outputs);
     Matrix rows(t.n_rows, t.n_cols);
     for (int64_t r = 0; r < t.n_rows; ++r) rows.row(r) = weights[id].row(t.row_of(r));
     for (Run& run : t.runs) {

@@ -108,95 +108,124 @@ MemoryPlan CompressJob::memory() const {
 Steps CompressJob::analyse() {
   if (analysed_) co_return Status();
   targets_ = choose_targets(source_.graph);
+  analysis_ = no_analysis(source_.graph, targets_);
   mark_ = 0;
   RUN_STEPS(mark_source(source_, mark_));
   mark_ = mark_analysis(mark_, options_, calibration_);
   RUN_STEPS(recall_analysis());
-  if (!analysed_) RUN_STEPS(measure());
+  if (const auto& e = analysis_.errors;
+      std::any_of(e.begin(), e.end(), [](auto& rows) { return rows.empty(); }))
+    RUN_STEPS(measure());
+  analysed_ = true;
   co_return Status();
 }
 
-// The moments of gradients are recalled when they are needed.
 Steps CompressJob::recall_analysis() {
   std::vector<uint8_t> bytes(kept_ ? kept_(std::string(kAnalysisEntry)) : 0);
   if (bytes.empty()) co_return Status();
   co_yield recall_into(kAnalysisEntry, bytes);
-  analysed_ = thaw(bytes, mark_, source_.graph, targets_, analysis_);
+  (void)thaw(bytes, mark_, source_.graph, targets_, n_windows(), analysis_);
   co_return Status();
 }
 
-// The weights whose outputs' gradients have moments.
-std::vector<WeightId> CompressJob::gradient_moments() const {
-  std::vector<WeightId> ids;
-  for (const Op& op : source_.graph.ops)
-    if (const auto* linear = std::get_if<LinearOp>(&op);
-        linear != nullptr && linear->parts[0].out != source_.graph.logits && !options_.data_free)
-      for (const LinearOp::Part& part : linear->parts) ids.push_back(part.weight);
-  return ids;
+// Those of gradients, or all, that analysis_ lacks; what is not there stays as it is.
+Steps CompressJob::recall_moments(bool inputs) {
+  std::vector<uint8_t> bytes;
+  if (!kept_) co_return Status();
+  for (const GatheredOf& of : all_gathered(analysis_.statistics)) {
+    if ((!inputs && !of.outputs) || is_gathered(of)) continue;
+    const std::string name = moments_entry(source_.graph, of);
+    const int64_t n = moments_width(of);
+    bytes.resize(moments_bytes(n, options_.most_moments));
+    if (kept_(name) != bytes.size()) continue;
+    co_yield recall_into(name, bytes);
+    (void)thaw(bytes, mark_, n, options_.most_moments, n_windows(), of.in(analysis_.statistics));
+  }
+  co_return Status();
 }
 
+bool CompressJob::is_gathered(const GatheredOf& of) const {
+  return of.in(analysis_.statistics).windows == n_windows();
+}
+
+int64_t CompressJob::moments_width(const GatheredOf& of) const {
+  const WeightSpec& w = source_.graph.weights[static_cast<size_t>(of.weight)];
+  return of.outputs ? w.n_rows : w.n_cols;
+}
+
+// Goes on from what analysis_ has.
 Steps CompressJob::measure() {
-  analysis_ = {no_statistics(source_.graph), std::vector<std::vector<double>>(targets_.size())};
+  kept_at_ = Clock::now();
   if (!options_.data_free) {
     if (source_.weights.empty()) RUN_STEPS(read_weights(source_));
-    RUN_STEPS(gather_statistics(source_.graph, source_.weights, windows_, source_.hparams.pooling,
-                                {options_.seed, options_.most_moments}, pool_, analysis_.statistics));
+    RUN_STEPS(recall_moments(true));
+    Steps gathering = gather_statistics(source_.graph, source_.weights, windows_, source_.hparams.pooling,
+                                        {options_.seed, options_.most_moments}, pool_, analysis_.statistics);
+    bool any = false;
+    for (; gathering.next(); any = true) {
+      co_yield gathering.step();
+      if (is_time_to_keep()) RUN_STEPS(keep_measuring());
+    }
+    CO_RETURN_IF_ERROR(gathering.status());
+    if (any) RUN_STEPS(keep_measuring());
   }
   RUN_STEPS(measure_errors());
-  analysis_.statistics.inputs = {};
+  for (Gathered& inputs : analysis_.statistics.inputs) inputs = {};
   RUN_STEPS(keep_analysis());
-  has_moments_ = analysed_ = true;
   co_return Status();
 }
 
 Steps CompressJob::measure_errors() {
-  const size_t n = targets_.size();
   const auto at_once = options_.data_free ? size_t{1} : static_cast<size_t>(pool_.max_threads());
-  for (size_t first = 0; first < n; first += at_once) {
+  std::vector<size_t> left;
+  for (size_t i = 0; i < targets_.size(); ++i)
+    if (analysis_.errors[i].empty()) left.push_back(i);
+  for (size_t first = 0; first < left.size(); first += at_once) {
+    const size_t end = std::min(left.size(), first + at_once);
     if (options_.data_free) {
       Matrix values;
-      RUN_STEPS(read_weight(source_, targets_[first].weight, values));
-      analysis_.errors[first] = even_errors(targets_[first], values);
+      RUN_STEPS(read_weight(source_, targets_[left[first]].weight, values));
+      analysis_.errors[left[first]] = even_errors(targets_[left[first]], values);
     } else {
-      for_items(pool_, static_cast<int64_t>(std::min(at_once, n - first)), [&](int64_t i) {
-        const Target& t = targets_[first + static_cast<size_t>(i)];
-        analysis_.errors[first + static_cast<size_t>(i)] = row_errors(
-            t, source_.weights[static_cast<size_t>(t.weight)], analysis_.statistics, coding_.damping);
+      for_items(pool_, static_cast<int64_t>(end - first), [&](int64_t i) {
+        const size_t target = left[first + static_cast<size_t>(i)];
+        const Target& t = targets_[target];
+        analysis_.errors[target] = row_errors(t, source_.weights[static_cast<size_t>(t.weight)],
+                                              analysis_.statistics, coding_.damping);
       });
     }
-    co_yield worked(Stage::weighing, static_cast<int64_t>(std::min(n, first + at_once)),
-                    static_cast<int64_t>(n));
+    co_yield worked(Stage::weighing, static_cast<int64_t>(targets_.size() - left.size() + end),
+                    static_cast<int64_t>(targets_.size()));
+    if (is_time_to_keep()) RUN_STEPS(keep_analysis());
   }
   co_return Status();
 }
 
-// The entry that says that all are there comes last.
-Steps CompressJob::keep_analysis() {
+// Keeping takes a tenth of the time at most.
+bool CompressJob::is_time_to_keep() const {
+  const Clock::duration since = Clock::now() - kept_at_;
+  return since >= std::chrono::duration<double>(options_.keep_seconds) && since >= 9 * keeping_took_;
+}
+
+// An entry at a time, each with its number of windows: it may end between any two.
+Steps CompressJob::keep_measuring() {
   if (!kept_) co_return Status();
-  for (const WeightId id : gradient_moments()) {
-    const std::string name = moments_entry(source_.graph.weights[static_cast<size_t>(id)].name);
-    const std::vector<uint8_t> bytes = freeze(mark_, analysis_.statistics.outputs[static_cast<size_t>(id)]);
+  const Clock::time_point start = Clock::now();
+  for (const GatheredOf& of : all_gathered(analysis_.statistics)) {
+    const std::string name = moments_entry(source_.graph, of);
+    const std::vector<uint8_t> bytes = freeze(mark_, of.in(analysis_.statistics));
     co_yield keep_bytes(name, bytes);
   }
-  const std::vector<uint8_t> bytes = freeze(mark_, analysis_);
-  co_yield keep_bytes(kAnalysisEntry, bytes);
+  RUN_STEPS(keep_analysis());
+  keeping_took_ = kept_at_ - start;
   co_return Status();
 }
 
-Steps CompressJob::recall_moments(bool& there) {
-  std::vector<uint8_t> bytes;
-  there = false;
-  for (const WeightId id : gradient_moments()) {
-    const WeightSpec& w = source_.graph.weights[static_cast<size_t>(id)];
-    const std::string name = moments_entry(w.name);
-    bytes.resize(moments_bytes(w.n_rows, options_.most_moments));
-    if (kept_(name) != bytes.size()) co_return Status();
-    co_yield recall_into(name, bytes);
-    if (!thaw(bytes, mark_, zero_moments(w.n_rows, options_.most_moments),
-              analysis_.statistics.outputs[static_cast<size_t>(id)]))
-      co_return Status();
-  }
-  there = true;
+Steps CompressJob::keep_analysis() {
+  if (!kept_) co_return Status();
+  const std::vector<uint8_t> bytes = freeze(mark_, analysis_);
+  co_yield keep_bytes(kAnalysisEntry, bytes);
+  kept_at_ = Clock::now();
   co_return Status();
 }
 
@@ -204,8 +233,10 @@ Steps CompressJob::recall_moments(bool& there) {
 Steps CompressJob::prepare() {
   if (options_.data_free) co_return Status();
   if (source_.weights.empty()) RUN_STEPS(read_weights(source_));
-  if (!has_moments_) RUN_STEPS(recall_moments(has_moments_));
-  if (!has_moments_) RUN_STEPS(measure());  // damaged
+  RUN_STEPS(recall_moments(false));
+  const std::vector<GatheredOf> all = all_gathered(analysis_.statistics);
+  if (std::any_of(all.begin(), all.end(), [&](auto& of) { return of.outputs && !is_gathered(of); }))
+    RUN_STEPS(measure());  // damaged
   co_return Status();
 }
 

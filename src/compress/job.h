@@ -1,12 +1,13 @@
 // A compression as its caller drives it: measure once, then predict and make files of any size. L5.
 //
-//   analyse(): statistics on the calibration text -> what an error of every row costs (kept)
+//   analyse(): statistics on the calibration text -> what an error of every row costs (kept, now and then)
 //   predict(): bits per matrix for a size -> its divergence, at once
 //   make():    coding (kept, target by target) -> healing -> quality on held-out text -> the file's bytes
 //
 // Without data nothing but the rows' sizes is measured, and no more than one matrix is in memory as f32.
 #pragma once
 
+#include <chrono>
 #include <map>
 #include <string>
 #include <vector>
@@ -57,7 +58,8 @@ class CompressJob {
   // Of all entries that are kept while a file of so many bytes is made, the most.
   uint64_t kept_bytes(uint64_t bytes) const;
 
-  // Fills the analysis, out of what was kept where that is of the same source, texts and options.
+  // Fills the analysis, from where kept entries of the same source, texts and options end. After it those
+  // that begin with kInputsEntry are of no use.
   Steps analyse();
   bool analysed() const { return analysed_; }
   // Precondition: analysed(). Errors: as check_size().
@@ -73,20 +75,25 @@ class CompressJob {
 
  private:
   struct Try;
+  using Clock = std::chrono::steady_clock;
+  int64_t n_windows() const { return static_cast<int64_t>(windows_.size()); }
   int64_t window_tokens() const { return std::min(options_.window_tokens, source_.hparams.n_ctx_train); }
   Result<Windows> windows_of(std::span<const int32_t> tokens, int64_t n, const char* what) const;
   size_t take_evenly(Windows& texts) const;
   Steps recall_analysis();
   Steps measure();
   Steps measure_errors();
+  Steps keep_measuring();
   Steps keep_analysis();
-  Steps recall_moments(bool& there);
+  Steps recall_moments(bool inputs);
+  bool is_time_to_keep() const;
   Steps prepare();
   Steps code(uint64_t bytes);
   Steps write();
   Status share(uint64_t bytes, std::vector<Target>& targets, double& predicted_kl) const;
   uint64_t bytes_for(double predicted_kl) const;
-  std::vector<WeightId> gradient_moments() const;
+  bool is_gathered(const GatheredOf& of) const;
+  int64_t moments_width(const GatheredOf& of) const;
   uint64_t file_bytes(const std::vector<Target>& targets) const;
   uint64_t head_bytes() const;
   uint64_t n_weights() const;
@@ -101,8 +108,10 @@ class CompressJob {
   ThreadPool& pool_;
   const KeptBytes kept_;
   Windows texts_, windows_, held_out_;  // texts: the windows, and more for the moments of inputs
-  bool analysed_ = false, has_moments_ = false;
+  bool analysed_ = false;
   uint64_t mark_ = 0;  // of the analysis
+  Clock::time_point kept_at_;
+  Clock::duration keeping_took_{};
   Analysis analysis_;
   CodingOptions coding_;
   std::vector<Target> targets_;

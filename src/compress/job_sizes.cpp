@@ -43,15 +43,21 @@ uint64_t CompressJob::largest_bytes() const {
 }
 
 uint64_t CompressJob::kept_bytes(uint64_t bytes) const {
-  uint64_t total = bytes;  // the codes, all but
-  for (const WeightId id : gradient_moments())
-    total += moments_bytes(source_.graph.weights[static_cast<size_t>(id)].n_rows, options_.most_moments);
+  uint64_t total = 0, inputs = 0;
+  uint64_t calibration_tokens = 0;
+  for (const std::span<const int32_t> window : windows_) calibration_tokens += window.size();
+  const Statistics statistics = no_statistics(source_.graph);
+  for (const GatheredOf& of : all_gathered(statistics)) {
+    const uint64_t moments = moments_bytes(moments_width(of), options_.most_moments);
+    if (options_.data_free) continue;
+    (of.outputs ? total : inputs) += moments;
+    if (!of.outputs) total += sizeof(uint64_t) + calibration_tokens * sizeof(float);
+  }
+  total += std::max(bytes, inputs);  // codes, all but, come when inputs are not needed any more
   for (const Target& t : choose_targets(source_.graph)) {
     total += static_cast<uint64_t>(t.n_rows) * sizeof(double);
     if (t.tokens()) total += moments_bytes(t.n_cols, t.n_cols) + 8 * static_cast<uint64_t>(t.n_rows);
   }
-  for (const std::span<const int32_t> window : windows_)
-    total += window.size() * sizeof(float) * gradient_moments().size();
   return total;
 }
 

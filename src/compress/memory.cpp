@@ -9,7 +9,11 @@ namespace {
 
 constexpr uint64_t kReadBytes = 16u << 20;  // stored bytes of a tensor on their way
 
-uint64_t moments_of(int64_t n, int64_t most) { return moment_values(n, most) * sizeof(float); }
+uint64_t moments_of(int64_t n, int64_t most) {
+  uint64_t values = 0;
+  for (const int64_t block : moment_blocks(n, most)) values += static_cast<uint64_t>(block * block);
+  return values * sizeof(float);
+}
 
 // Sizes of a graph in bytes, activations per token.
 struct Sizes {

@@ -41,25 +41,23 @@ Factor factor_block(const Matrix& h, double damp) {
 
 }  // namespace
 
-int64_t moment_block(int64_t n, int64_t most) {
-  if (n <= most) return n;
-  const int64_t blocks = (n + most - 1) / most, each = (n + blocks - 1) / blocks;
-  return (each + kTrellisBlock - 1) / kTrellisBlock * kTrellisBlock;
-}
-
-uint64_t moment_values(int64_t n, int64_t most) {
-  const int64_t block = moment_block(n, most), left = n % block;
-  return static_cast<uint64_t>(n / block * block * block + left * left);
+std::vector<int64_t> moment_blocks(int64_t n, int64_t most) {
+  int64_t size = n;
+  if (n > most) {
+    const int64_t blocks = (n + most - 1) / most, each = (n + blocks - 1) / blocks;
+    size = (each + kTrellisBlock - 1) / kTrellisBlock * kTrellisBlock;
+  }
+  std::vector<int64_t> sizes;
+  for (int64_t at = 0; at < n; at += size) sizes.push_back(std::min(size, n - at));
+  return sizes;
 }
 
 Moments zero_moments(int64_t n, int64_t most) {
+  const std::vector<int64_t> sizes = moment_blocks(n, most);
   Moments m;
   m.n = n;
-  m.block = moment_block(n, most);
-  for (int64_t at = 0; at < n; at += m.block) {
-    const int64_t b = std::min(m.block, n - at);
-    m.blocks.push_back(Matrix::Zero(b, b));
-  }
+  m.block = sizes.empty() ? n : sizes[0];
+  for (const int64_t size : sizes) m.blocks.push_back(Matrix::Zero(size, size));
   return m;
 }
 

@@ -27,10 +27,10 @@ struct Moments {
   bool cut() const { return blocks.size() > 1; }
   Moments& operator*=(float by);
 };
-// Values of a block of vectors of n values: n up to `most`, else about that.
-int64_t moment_block(int64_t n, int64_t most);
+// Sizes of the blocks of vectors of n values: one up to `most` values, else all but the last one of the same
+// size, about that.
+std::vector<int64_t> moment_blocks(int64_t n, int64_t most);
 Moments zero_moments(int64_t n, int64_t most);
-uint64_t moment_values(int64_t n, int64_t most);  // of all blocks
 // m += the sum over rows of weight[row] x x^T. weight: empty, or one per row.
 void add_moments(ThreadPool& pool, const Matrix& x, std::span<const float> weight, Moments& m);
 

@@ -22,6 +22,7 @@ struct CompressOptions {
   double damp_inputs = 0.01, damp_outputs = 0.03;  // times the mean of the diagonal
   int64_t most_moments = 2048;  // values of vectors whose second moments are one block (moments.h)
   double heal_minutes = 0;      // heal.h
+  double keep_seconds = 30;     // of measuring that a stop may cost, about
   uint64_t memory_limit = 0;    // bytes; 0: none
 };
 

@@ -248,13 +248,13 @@ CompressSession::Reply CompressSession::step() {
   const Status ended = steps_->status();
   steps_.reset();
   if (!ended.ok()) return ended;
-  if (under_way_.starts_with("make")) forget_rows();
+  forget(kInputsEntry);
+  if (under_way_.starts_with("make")) forget(rows_entry({}));
   return json{{"state", "done"}};
 }
 
-// Of a file that is made they are of no use any more: the caller may delete them.
-void CompressSession::forget_rows() {
-  std::erase_if(kept_, [](const auto& entry) { return entry.first.starts_with(rows_entry({})); });
+void CompressSession::forget(std::string_view beginning) {
+  std::erase_if(kept_, [&](const auto& entry) { return entry.first.starts_with(beginning); });
 }
 
 CompressSession::Reply CompressSession::result() const {

@@ -47,7 +47,8 @@ class CompressSession {
   // {state:"keep", name, length, pointer} | {state:"write", length, pointer} | {state:"wait"} |
   // {state:"done"}. After an error nothing is under way.
   Reply step();
-  // After make(), whose end forgets the kept entries that begin with "rows ": the caller may delete them.
+  // After make(). The end of analyse() and make() forgets the kept entries that begin with "inputs ", that of
+  // make() those with "rows " too: they are of no use any more, and the caller may delete them.
   // {bytes, bitsPerWeight, predictedKl, meanKl, top1Agreement, perplexityBefore,
   // perplexityAfter}; null what is not known.
   Reply result() const;
@@ -55,7 +56,7 @@ class CompressSession {
  private:
   Steps read_header(std::vector<ModelFile> files);
   bool threads_are_late();
-  void forget_rows();
+  void forget(std::string_view beginning);
   Status read_texts(const nlohmann::json& request);
   CompressOptions options_of(const nlohmann::json& request) const;
   uint64_t engine_bytes(uint64_t file_bytes) const;

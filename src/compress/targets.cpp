@@ -42,7 +42,7 @@ std::vector<double> row_errors(const Target& t, const Matrix& w, const Statistic
   if (t.positions) {
     std::fill(errors.begin(), errors.end(), 1.0 / static_cast<double>(errors.size()));
   } else if (!t.tokens()) {
-    const MetricFactor a = factor_metric(s.outputs[static_cast<size_t>(t.weight)], damping.outputs);
+    const MetricFactor a = factor_metric(s.outputs[static_cast<size_t>(t.weight)].moments, damping.outputs);
     for (size_t r = 0; r < errors.size(); ++r) errors[r] = static_cast<double>(a.d[r]);
   } else {
     // A token's share of the two parts of the metric, what a short text does not show mixed in.
@@ -118,7 +118,7 @@ Moments input_metric(const Statistics& s, const Target& t) {
   if (t.table && t.head) return s.head_inputs + s.embed_gradients;
   if (t.table) return s.embed_gradients;
   if (t.head) return s.head_inputs;
-  return s.inputs[static_cast<size_t>(s.input_of[static_cast<size_t>(t.weight)])];
+  return s.inputs[static_cast<size_t>(s.input_of[static_cast<size_t>(t.weight)])].moments;
 }
 
 std::vector<double> even_errors(const Target& t, const Matrix& w) {

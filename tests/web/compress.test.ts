@@ -6,7 +6,7 @@ import { CompressSession, type SessionDeps } from '../../web/src/compress/sessio
 import type { CompressProgress } from '../../web/src/compress/types.ts';
 import { serve } from '../../web/src/rpc/server.ts';
 import { newRecord } from '../../web/src/store/store.ts';
-import { FakeCompress, FakeState, kLargest, kParts, kSmallest, type FakeCompressOptions } from './support/fake_compress.ts';
+import { FakeCompress, FakeState, kLargest, kParts, kSmallest, kWindows, type FakeCompressOptions } from './support/fake_compress.ts';
 import { FakeStore } from './support/fake_store.ts';
 import { FakeWorker } from './support/fake_world.ts';
 
@@ -93,7 +93,7 @@ describe('compressor', () => {
   test('plans, measures, and stores a complete model', async () => {
     const told: CompressProgress[] = [];
     const compressor = await device.open();
-    expect(compressor.plan).toMatchObject({ name: 'Tiny', architecture: 'llama', bytes: 4000, calibrated: true, analysed: false, unfinished: null });
+    expect(compressor.plan).toMatchObject({ name: 'Tiny', architecture: 'llama', bytes: 4000, calibrated: true, measured: 0, unfinished: null });
     const sizes = await compressor.analyse({ onProgress: (progress) => told.push(progress) });
     expect(sizes).toHaveLength(24);
     expect([sizes[0]!.bytes, sizes[23]!.bytes]).toEqual([kSmallest, kLargest]);
@@ -150,7 +150,7 @@ describe('compressor', () => {
     await first.dispose();
     expect((await again.store.list()).map(({ name }) => name)).toEqual(['tiny.gguf']); // nothing half made
     const second = await again.open();
-    expect(second.plan.analysed).toBe(true);
+    expect(second.plan.measured).toBe(1);
     expect(second.plan.unfinished?.bytes).toBe(1800);
     await second.analyse();
     const { url } = await second.make(1800);
@@ -162,6 +162,27 @@ describe('compressor', () => {
     expect(JSON.parse(state.saved!)).toMatchObject({ bytes: null, done: 1, source: kUrl });
     await second.make(2400);
     await second.dispose();
+  });
+
+  test('measuring goes on where the worker ended, and what only it needs is deleted', async () => {
+    await device.add();
+    const first = await device.open();
+    const stopper = new AbortController();
+    await expect(first.analyse({ signal: stopper.signal, onProgress: ({ done }) => done > 0.5 && stopper.abort() })).rejects.toMatchObject({ code: 'aborted' });
+    await first.dispose();
+    const second = await device.open();
+    expect(second.plan.measured).toBeGreaterThan(0.5);
+    expect(second.plan.measured).toBeLessThan(1);
+    expect(second.plan.unfinished).toBe(null);
+    await second.analyse();
+    const { log } = device.modules[1]!;
+    expect(log.filter((entry) => entry === 'recall inputs w').length).toBe(1);
+    expect(log.filter((entry) => entry === 'keep inputs w').length).toBeLessThan(kWindows);
+    expect([...[...device.states.values()][0]!.kept.keys()]).toEqual(['analysis']);
+    await second.dispose();
+    const third = await device.open();
+    expect(third.plan.measured).toBe(1);
+    await third.dispose();
   });
 
   test('a dropped file is stored once the plan stands, and not when it is refused', async () => {

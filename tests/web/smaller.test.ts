@@ -6,7 +6,7 @@ import { type CompressOptions, type CompressPlan, type CompressResult, type Comp
 
 const kPlan: CompressPlan = {
   id: 'a', name: 'A', architecture: 'llama', parameters: 1e6, bytes: 4e6, calibrated: true, smallestBytes: 1e6, largestBytes: 3e6,
-  memoryBytes: 1e8, storageBytes: 1e7, analysed: false, unfinished: null,
+  memoryBytes: 1e8, storageBytes: 1e7, measured: 0, unfinished: null,
 };
 const kChoices: SizeChoice[] = [0.5, 0.2, 0.11, 0.02].map((predictedKl, i) => ({ bytes: 1e6 + i * 5e5, bitsPerWeight: 2 + i, predictedKl, memoryBytes: 1e7 }));
 const kResult = { url: 'stored:a', name: 'A.1MB.gguf', bytes: 1e6 } as CompressResult;
@@ -162,7 +162,7 @@ describe('Smaller', () => {
   });
 
   it('goes on with the size that was begun', async () => {
-    plan = { ...kPlan, analysed: true, unfinished: { bytes: 1.5e6, done: 0.4 } };
+    plan = { ...kPlan, measured: 1, unfinished: { bytes: 1.5e6, done: 0.4 } };
     void smaller.begin('a', 'A', true);
     await settle();
     expect(calls).toMatchObject([{ name: 'analyse' }]); // the sizes are known again, and the library wants it

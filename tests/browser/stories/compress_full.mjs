@@ -1,13 +1,14 @@
 // The real one, under scripts/test --full only: SmolLM2 made smaller in the tab at three sizes, from the shelf with the
-// slider; predicted against measured divergence, the middle size, saved as a file, against the native tool's; time, memory and
-// the longest main-thread task go to build/logs/compress-tab.json.
+// slider; the tab closed while it measures; predicted against measured divergence, the middle size, saved as a file, against
+// the native tool's; time, memory and the longest main-thread task go to build/logs/compress-tab.json.
 
 import { execFile } from 'node:child_process';
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { promisify } from 'node:util';
 import { browserProcess, watchMemory } from '../../../scripts/bench/src/processes.mjs';
-import { check, equal, kModel, kModelName, kRoot } from '../harness.mjs';
+import { check, equal, kModel, kModelName, kRoot, until } from '../harness.mjs';
+import { App } from '../page.mjs';
 import { noDialog, openSmaller, reportOf, savedBytes, storedHash } from './compress.mjs';
 
 const kMinute = 60_000;
@@ -51,23 +52,67 @@ const runTool = async (server, args) => {
   return JSON.parse((await promisify(execFile)(path.join(kRoot, 'build/native/nutshell'), [...args, '--json'], { env })).stdout);
 };
 
-async function smolLm({ app, page, profile, server }) {
+async function watched(page) {
   await noDialog(page);
   await page.addInitScript(() => {
     window.longTasks = [];
     new PerformanceObserver((list) => window.longTasks.push(...list.getEntries().map(({ duration }) => duration))).observe({ type: 'longtask' });
   });
+}
+
+/** What the page says of the measuring, in %; null while it says something else. */
+async function measuredShare(page) {
+  const [, percent] = /Measuring[^]*?([\d.]+) %/.exec(await page.getByRole('dialog').innerText()) ?? [];
+  return percent === undefined ? null : Number(percent);
+}
+
+/** Names of the entries that compressions have on the device. */
+const entries = (page) => page.evaluate(async () => {
+  const names = [];
+  const top = await (await navigator.storage.getDirectory()).getDirectoryHandle('nutshell-compress');
+  for await (const folder of top.values()) for await (const name of folder.keys()) names.push(decodeURIComponent(name));
+  return names;
+});
+
+/** Measures until something of it is kept, and closes the tab; how much that was, in %. */
+async function closeWhileMeasuring(app, page) {
+  await watched(page);
   await app.open('?load=0');
   await app.loadUrl(`models/${kModelName}`);
   await app.ready();
   await openSmaller(app, page, kModelName);
   await takeLongTasks(page);
+  await app.hook('smaller-start').click();
+  let before = null, kept = null;
+  await until(async () => {
+    [before, kept] = [kept, await measuredShare(page)]; // the number may be newer than the entries
+    return (await entries(page)).includes('analysis');
+  }, 'something to be kept', 60 * kMinute);
+  const longTasks = await takeLongTasks(page);
+  await page.close();
+  return { kept: before, longTasks };
+}
+
+async function smolLm({ app: firstApp, page: firstPage, context, profile, server }) {
   const memory = watchMemory(browserProcess(profile));
   const start = performance.now();
-  await app.hook('smaller-start').click();
+  const { kept, longTasks } = await closeWhileMeasuring(firstApp, firstPage);
+  const page = await context.newPage();
+  const app = new App(page, server);
+  await watched(page);
+  await app.open('?load=0');
+  const notice = app.hook('smaller-unfinished');
+  await notice.waitFor();
+  check(/measuring, \d+ % done/.test(await notice.innerText()), await notice.innerText());
+  await app.hook('smaller-resume').click();
+  await takeLongTasks(page);
+  await until(async () => (await measuredShare(page)) !== null, 'the measuring to go on', kMinute);
+  const goneOn = await measuredShare(page);
+  check(goneOn >= kept && kept > 0, `the measuring went on at ${goneOn} %; kept: ${kept} %`);
   await app.hook('smaller-slider').waitFor({ timeout: 60 * kMinute });
   const measuring = (performance.now() - start) / 1000;
-  const longTasks = await takeLongTasks(page);
+  longTasks.push(...(await takeLongTasks(page)));
+  check(!(await entries(page)).some((name) => name.startsWith('inputs ')), 'what only measuring needs is deleted');
   const places = await sizes(page);
   const made = [];
   for (const wanted of kSizes) {
@@ -84,7 +129,7 @@ async function smolLm({ app, page, profile, server }) {
   const middle = made[kMiddle];
   const [tab, twin] = ['tab.gguf', 'native.gguf'].map((name) => path.join(profile, name));
   const native = await runTool(server, ['compress', kModel, '-o', twin, '--size', String(middle.bytes), '--windows', '8', '--held-out', '8']);
-  const record = { measuringSeconds: measuring, made, longTasks, peakBytes: peak, native, answer };
+  const record = { measuringSeconds: measuring, closedAt: [kept, goneOn], made, longTasks, peakBytes: peak, native, answer };
   await mkdir(path.join(kRoot, 'build/logs'), { recursive: true });
   await writeFile(path.join(kRoot, 'build/logs/compress-tab.json'), JSON.stringify(record, null, 1));
   for (const { bytes, predictedKl, meanKl } of made)

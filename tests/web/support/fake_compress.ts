@@ -5,6 +5,7 @@ import type { State, StateFolder } from '../../../web/src/store/states.ts';
 import type { ErrorData } from '../../../web/src/errors.ts';
 
 export const kParts = 6; // targets of the model
+export const kWindows = 3; // that are measured
 export const kSmallest = 600;
 export const kLargest = 3000;
 
@@ -92,13 +93,20 @@ export class FakeCompress implements CompressModule {
   }
 
   private *measure(): Generator<Record<string, unknown>, void> {
-    if (this.kept.has('analysis')) {
-      yield this.place({ state: 'recall', name: 'analysis' }, this.kept.get('analysis')!);
-    } else {
-      for (let i = 1; i <= 3; i++) yield { state: 'work', stage: 'measuring', done: i, of: 3 };
-      yield { state: 'work', stage: 'weighing', done: 1, of: 1 };
-      yield this.keep('analysis', new Uint8Array(50).fill(9));
+    // As many bytes as there are windows in it, and one in the end for the weighing.
+    const before = this.kept.get('analysis') ?? 0;
+    if (before > 0) yield this.place({ state: 'recall', name: 'analysis' }, before);
+    if (before > 0 && before <= kWindows) yield this.place({ state: 'recall', name: 'inputs w' }, this.kept.get('inputs w')!);
+    for (let i = before + 1; i <= kWindows; i++) {
+      yield { state: 'work', stage: 'measuring', done: i, of: kWindows };
+      yield this.keep('inputs w', new Uint8Array(20).fill(i));
+      yield this.keep('analysis', new Uint8Array(i).fill(9));
     }
+    if (before <= kWindows) {
+      yield { state: 'work', stage: 'weighing', done: 1, of: 1 };
+      yield this.keep('analysis', new Uint8Array(kWindows + 1).fill(9));
+    }
+    this.kept.delete('inputs w');
     this.analysed = true;
   }
 

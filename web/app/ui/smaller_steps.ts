@@ -46,18 +46,20 @@ export function planned(smaller: Smaller, plan: CompressPlan): HTMLElement {
   const how = plan.calibrated
     ? 'The model first reads sample texts, which shows what matters in it. Then you choose a size, and it is written anew.'
     : 'You choose a size and the model is written anew. No texts are read for it, so its quality is not predicted.';
-  const { unfinished, analysed } = plan;
-  const go = unfinished ? `Go on with ${bytes(unfinished.bytes)}` : analysed ? 'Choose a size' : 'Start';
+  const { unfinished, measured } = plan;
+  const percent = (done: number): string => `${Math.round(100 * done)} %`;
+  const go = unfinished ? `Go on with ${bytes(unfinished.bytes)}` : measured === 1 ? 'Choose a size' : measured > 0 ? 'Go on measuring' : 'Start';
+  const time = unfinished ? `${percent(unfinished.done)} of it is done` : measured === 1 ? 'it is measured already' : `${about(plan)} in all${measured > 0 ? `; ${percent(measured)} of the measuring is done` : ''}`;
   return h('div', { class: 'smaller-step' }, h('p', {}, how),
     facts([
       ['Sizes', `${bytes(plan.smallestBytes)} to ${bytes(plan.largestBytes)}`],
       ['Memory it takes', bytes(plan.memoryBytes)],
       ['Storage it takes', `${bytes(plan.storageBytes)} while it works`],
-      ['Time', unfinished ? `${Math.round(100 * unfinished.done)} % of it is done` : analysed ? 'it is measured already' : `${about(plan)} in all`],
+      ['Time', time],
     ]),
     h('p', { class: 'hint' }, `It all happens on this device. ${smaller.parts.needsRoom(plan) ? 'Memory is short: the model you chat with is unloaded when it starts.' : 'You can go on chatting meanwhile.'} Pause when you like, or close the page and go on later.`),
     h('div', { class: 'row ways' }, button(go, () => void smaller.start(), { 'data-testid': 'smaller-start', 'data-first': '' }),
-      (unfinished || analysed) && quiet('Discard', () => void smaller.cancel()), quiet('Another model', () => void smaller.close())));
+      (unfinished || measured > 0) && quiet('Discard', () => void smaller.cancel()), quiet('Another model', () => void smaller.close())));
 }
 
 const kStages: Record<CompressProgress['stage'], string> = {

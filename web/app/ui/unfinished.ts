@@ -15,7 +15,7 @@ export interface Begun {
 function words({ name, bytes: size, done }: Begun): string {
   const percent = `${Math.floor(100 * done)} % done`;
   if (size !== null) return `${prettyName(name)} at ${bytes(size)}: ${percent}`;
-  return done < 1 ? `Making ${prettyName(name)} smaller: measured, ${percent}` : `${prettyName(name)} is measured: choose a size for it`;
+  return done < 1 ? `Making ${prettyName(name)} smaller: measuring, ${percent}` : `${prettyName(name)} is measured: choose a size for it`;
 }
 
 export function unfinishedCard(begun: Begun, resume: () => void, discard: () => Promise<void>): HTMLElement {

@@ -96,6 +96,7 @@ export class CompressSession implements Handlers<CompressCalls> {
         core.analyse();
         await this.drive('analyse', context);
         this.analysed = true;
+        await this.drop(folder, 'inputs ');
         if (state.bytes === null) state.done = 1;
         await folder.save({ ...state, lastUsed: this.deps.now() });
       }
@@ -182,7 +183,7 @@ export class CompressSession implements Handlers<CompressCalls> {
 
   private async describe({ core, plan, state, folder }: Opened): Promise<CompressPlan> {
     const { name, architecture, parameters, bytes } = core.describe();
-    const analysed = folder.kept.has('analysis') && (await folder.state()) !== null;
+    const measured = !folder.kept.has('analysis') ? 0 : state.bytes === null ? state.done : 1;
     return {
       id: state.id, name, architecture, parameters, bytes,
       calibrated: plan.calibrated,
@@ -190,7 +191,7 @@ export class CompressSession implements Handlers<CompressCalls> {
       largestBytes: plan.largestBytes,
       memoryBytes: plan.memoryBytes,
       storageBytes: plan.storageBytes,
-      analysed,
+      measured,
       unfinished: state.bytes === null ? null : { bytes: state.bytes, done: state.done },
     };
   }
@@ -288,9 +289,14 @@ export class CompressSession implements Handlers<CompressCalls> {
     await models.save(record);
     Object.assign(state, { bytes: null, done: 1 });
     await folder.save({ ...state, lastUsed: this.deps.now() });
-    // Of a size that is made only the measuring is of use.
-    for (const name of [...folder.kept.keys()]) if (name.startsWith('rows ')) await folder.drop(name);
+    // Of a size that is made only what the measuring gave is of use.
+    await this.drop(folder, 'rows ', 'inputs ');
     return record;
+  }
+
+  /** Entries that the core has forgotten. */
+  private async drop(folder: StateFolder, ...beginnings: string[]): Promise<void> {
+    for (const name of [...folder.kept.keys()]) if (beginnings.some((each) => name.startsWith(each))) await folder.drop(name);
   }
 
   /** What was written of a file that will not be completed now. */

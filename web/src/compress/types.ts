@@ -18,8 +18,8 @@ export interface CompressPlan {
   memoryBytes: number;
   /** Storage needed beside the source while working, the result included. */
   storageBytes: number;
-  /** The measuring of an earlier run is on this device. */
-  analysed: boolean;
+  /** 0..1 of the measuring: what earlier runs left of it on this device, about. */
+  measured: number;
   /** A file of that size was being made; done 0..1. */
   unfinished: { bytes: number; done: number } | null;
 }

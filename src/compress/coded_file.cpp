@@ -49,6 +49,7 @@ void CodedFile::describe(uint64_t seed, const Provenance& provenance) {
   std::vector<std::string> names, formats;
   std::vector<uint32_t> rows, columns, sets;
   std::vector<float> scales;
+  std::vector<uint8_t> rotated;
   for (const Target& t : targets_)
     for (const Run& run : t.runs) {
       names.push_back(t.name);
@@ -57,6 +58,7 @@ void CodedFile::describe(uint64_t seed, const Provenance& provenance) {
       columns.push_back(static_cast<uint32_t>(t.n_cols));
       sets.push_back(static_cast<uint32_t>(run.coded.bits - kMinBits));
       scales.push_back(run.coded.scale);
+      rotated.push_back(t.rotated);
     }
   writer_.add("nutshell.coded.names", names);
   writer_.add("nutshell.coded.formats", formats);
@@ -64,7 +66,7 @@ void CodedFile::describe(uint64_t seed, const Provenance& provenance) {
   writer_.add("nutshell.coded.columns", columns);
   writer_.add("nutshell.coded.tables", sets);
   writer_.add("nutshell.coded.scales", scales);
-  writer_.add_bytes("nutshell.coded.rotated", std::vector<uint8_t>(names.size(), 1), GgufType::boolean);
+  writer_.add_bytes("nutshell.coded.rotated", rotated, GgufType::boolean);
   for (const Target& t : targets_) {
     if (t.order.empty()) continue;
     const std::string key = "nutshell.order." + t.name;

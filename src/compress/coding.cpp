@@ -120,7 +120,10 @@ void Coder::decode_rows(const Target& t, Matrix& weight) {
 Steps Coder::code_run(const Target& t, Run& run, const MetricFactor& inputs, Matrix& rows) {
   constexpr int64_t kRows = 256, kValues = 4 << 20;
   const int64_t at_once = std::max<int64_t>(1, kValues / (kRows * t.n_cols)) * kRows;
-  to_code_space(pool_, options_.seed, rows);
+  if (t.rotated)
+    to_code_space(pool_, options_.seed, rows);
+  else
+    to_code_order(pool_, rows);
   CodedMatrix coded = prepare_coded(run.coded.bits, rows, 0, rows.rows());
   for (int64_t first = 0; first < rows.rows(); first += at_once) {
     const int64_t end = std::min(rows.rows(), first + at_once);

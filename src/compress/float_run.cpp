@@ -33,31 +33,6 @@ Four activate_slope(Activation a, const Four& x) {
   return 0.5f * (1.0f + t) + 0.5f * x * (1.0f - t * t) * 0.7978845608f * (1.0f + 3.0f * 0.044715f * x * x);
 }
 
-Matrix product(const Strided& a, const Strided& b) {
-  Matrix c = Matrix::Zero(a.rows, b.cols);
-  add_product(a, b, c);
-  return c;
-}
-
-// Probabilities of one head: rows are queries, columns keys. slope: of the softcap, for the way back.
-Matrix attention_weights(const AttentionOp& op, const Strided& q, const Strided& k, Matrix* slope) {
-  Matrix p = product(q, k.transposed()) * op.scale;
-  if (op.softcap > 0) {
-    p /= op.softcap;
-    map_fours({p.data(), static_cast<size_t>(p.size())}, tanh_four);
-    if (slope != nullptr) *slope = (1.0f - p.array().square()).matrix();
-    p *= op.softcap;
-  }
-  for (int64_t t = 0; t < p.rows(); ++t) {
-    const int64_t first = op.window > 0 ? std::max<int64_t>(0, t - op.window + 1) : 0;
-    const int64_t end = op.causal ? t + 1 : p.cols();
-    softmax({&p(t, first), static_cast<size_t>(end - first)});
-    p.row(t).head(first).setZero();
-    p.row(t).tail(p.cols() - end).setZero();
-  }
-  return p;
-}
-
 // Activations an op reads or writes.
 std::vector<ActId> acts_of(const EmbedOp& op) { return {op.out}; }
 std::vector<ActId> acts_of(const RmsNormOp& op) { return {op.in, op.out}; }
@@ -69,6 +44,8 @@ std::vector<ActId> acts_of(const GatedActivationOp& op) {
 }
 std::vector<ActId> acts_of(const AddOp& op) { return {op.a, op.b, op.out}; }
 std::vector<ActId> acts_of(const SelectRowsOp& op) { return {op.in, op.out}; }
+std::vector<ActId> acts_of(const SoftcapOp& op) { return {op.x}; }
+std::vector<ActId> acts_of(const ShortConvOp& op) { return {op.in, op.out}; }
 std::vector<ActId> acts_of(const LinearOp& op) {
   std::vector<ActId> ids{op.in};
   for (const LinearOp::Part& part : op.parts) ids.push_back(part.out);
@@ -76,10 +53,10 @@ std::vector<ActId> acts_of(const LinearOp& op) {
 }
 
 template <typename T>
-concept Known =
-    std::is_same_v<T, EmbedOp> || std::is_same_v<T, RmsNormOp> || std::is_same_v<T, LayerNormOp> ||
-    std::is_same_v<T, LinearOp> || std::is_same_v<T, RopeOp> || std::is_same_v<T, AttentionOp> ||
-    std::is_same_v<T, GatedActivationOp> || std::is_same_v<T, AddOp> || std::is_same_v<T, SelectRowsOp>;
+concept Known = std::is_same_v<T, EmbedOp> || std::is_same_v<T, RmsNormOp> ||
+    std::is_same_v<T, LayerNormOp> || std::is_same_v<T, LinearOp> || std::is_same_v<T, RopeOp> ||
+    std::is_same_v<T, AttentionOp> || std::is_same_v<T, GatedActivationOp> || std::is_same_v<T, AddOp> ||
+    std::is_same_v<T, SelectRowsOp> || std::is_same_v<T, SoftcapOp> || std::is_same_v<T, ShortConvOp>;
 
 }  // namespace
 
@@ -122,8 +99,7 @@ bool known(const T&) {
 Status FloatRun::check(const Graph& graph) {
   for (const Op& op : graph.ops)
     if (!std::visit([](const auto& o) { return known(o); }, op))
-      return {ErrorCode::unsupported_architecture,
-              "compressing with calibration does not know an operation of this architecture yet"};
+      return {ErrorCode::unsupported_architecture, "calibration does not know an operation of it yet"};
   return {};
 }
 
@@ -329,69 +305,6 @@ void FloatRun::back(const LinearOp& op, Kept& kept) {
   add_gradient(op.in, std::move(gx));
 }
 
-void FloatRun::rotate(const RopeOp& op, Matrix& x, bool backwards) const {
-  const RopeSpec& spec = graph_.ropes[static_cast<size_t>(op.rope)];
-  const int64_t half = spec.n_rot / 2;
-  for_items(pool_, x.rows(), [&](int64_t t) {
-    for (int64_t i = 0; i < half; ++i) {
-      const double angle = static_cast<double>(t) * spec.inv_freq[static_cast<size_t>(i)];
-      const float c = static_cast<float>(std::cos(angle)) * spec.magnitude;
-      const float s = static_cast<float>(backwards ? -std::sin(angle) : std::sin(angle)) * spec.magnitude;
-      const int64_t a = op.style == RopeStyle::half ? i : 2 * i;
-      const int64_t b = op.style == RopeStyle::half ? i + half : 2 * i + 1;
-      for (int64_t h = 0; h < op.n_head; ++h) {
-        float* v = x.row(t).data() + h * op.head_dim;
-        const float first = v[a], second = v[b];
-        v[a] = first * c - second * s;
-        v[b] = first * s + second * c;
-      }
-    }
-  });
-}
-
-void FloatRun::step(const RopeOp& op, Kept&) { rotate(op, writable(op.x), false); }
-
-void FloatRun::back(const RopeOp& op, Kept&) {
-  Matrix g = take(op.x);
-  rotate(op, g, true);
-  add_gradient(op.x, std::move(g));
-}
-
-void FloatRun::step(const AttentionOp& op, Kept& kept) {
-  Shared q = act(op.q), k = act(op.k), v = act(op.v), out = fresh(op.out);
-  const int64_t hd = op.head_dim, vd = op.head_dim_v, group = op.n_head / op.n_head_kv;
-  for_items(pool_, op.n_head, [&](int64_t h) {
-    const int64_t j = h / group;
-    const Matrix p = attention_weights(op, q->middleCols(h * hd, hd), k->middleCols(j * hd, hd), nullptr);
-    out->middleCols(h * vd, vd) = product(p, v->middleCols(j * vd, vd));
-  });
-  if (keep_) kept = {std::move(q), std::move(k), std::move(v)};
-  act(op.out) = std::move(out);
-}
-
-void FloatRun::back(const AttentionOp& op, Kept& kept) {
-  const Matrix go = take(op.out), &q = *kept.a, &k = *kept.b, &v = *kept.c;
-  Matrix gq(q.rows(), q.cols()), gk = Matrix::Zero(k.rows(), k.cols()), gv = Matrix::Zero(v.rows(), v.cols());
-  const int64_t hd = op.head_dim, vd = op.head_dim_v, group = op.n_head / op.n_head_kv;
-  for_items(pool_, op.n_head_kv, [&](int64_t j) {
-    for (int64_t h = j * group; h < (j + 1) * group; ++h) {
-      Matrix slope;
-      const Matrix p = attention_weights(op, q.middleCols(h * hd, hd), k.middleCols(j * hd, hd), &slope);
-      add_product(Strided(p).transposed(), go.middleCols(h * vd, vd), gv.middleCols(j * vd, vd));
-      Matrix gs = product(go.middleCols(h * vd, vd), Strided(v.middleCols(j * vd, vd)).transposed());
-      const Eigen::VectorXf mean = gs.cwiseProduct(p).rowwise().sum();
-      gs.colwise() -= mean;
-      gs = gs.cwiseProduct(p) * op.scale;
-      if (op.softcap > 0) gs = gs.cwiseProduct(slope);
-      gq.middleCols(h * hd, hd) = product(gs, k.middleCols(j * hd, hd));
-      add_product(Strided(gs).transposed(), q.middleCols(h * hd, hd), gk.middleCols(j * hd, hd));
-    }
-  });
-  add_gradient(op.q, std::move(gq));
-  add_gradient(op.k, std::move(gk));
-  add_gradient(op.v, std::move(gv));
-}
-
 void FloatRun::step(const GatedActivationOp& op, Kept& kept) {
   Shared gate = act(op.gate), up = op.up == kNone ? nullptr : act(op.up), out = fresh(op.out);
   for_items(pool_, gate->rows(), [&](int64_t t) {
@@ -435,6 +348,57 @@ void FloatRun::back(const AddOp& op, Kept&) {
   const Matrix g = take(op.out);
   add_gradient(op.a, g);
   add_gradient(op.b, g);
+}
+
+void FloatRun::step(const SoftcapOp& op, Kept& kept) {
+  Matrix& x = writable(op.x);
+  x /= op.cap;
+  map_fours({x.data(), static_cast<size_t>(x.size())}, tanh_four);
+  x *= op.cap;
+  if (keep_) kept.a = act(op.x);
+}
+
+void FloatRun::back(const SoftcapOp& op, Kept& kept) {
+  Matrix g = take(op.x);
+  g.array() *= 1.0f - (kept.a->array() / op.cap).square();
+  add_gradient(op.x, std::move(g));
+}
+
+// b, c, x: the thirds of a row of the input. For every position and channel the sum over the kernel of b x.
+Matrix FloatRun::convolved(const ShortConvOp& op, const Matrix& in) const {
+  const int64_t n = op.width;
+  Matrix sums = Matrix::Zero(in.rows(), n);
+  for_items(pool_, in.rows(), [&](int64_t p) {
+    for (int64_t k = std::max<int64_t>(0, op.kernel - 1 - p); k < op.kernel; ++k) {
+      const auto row = in.row(p - op.kernel + 1 + k);
+      sums.row(p).array() +=
+          weight(op.weight).col(k).transpose().array() * row.head(n).array() * row.tail(n).array();
+    }
+  });
+  return sums;
+}
+
+void FloatRun::step(const ShortConvOp& op, Kept& kept) {
+  Shared in = act(op.in), out = fresh(op.out);
+  *out = convolved(op, *in).cwiseProduct(in->middleCols(op.width, op.width));
+  if (keep_) kept.a = std::move(in);
+  act(op.out) = std::move(out);
+}
+
+void FloatRun::back(const ShortConvOp& op, Kept& kept) {
+  const Matrix go = take(op.out), &in = *kept.a;
+  const int64_t n = op.width;
+  const Matrix gs = go.cwiseProduct(in.middleCols(n, n));
+  Matrix g(in.rows(), 3 * n);
+  g.middleCols(n, n) = go.cwiseProduct(convolved(op, in));
+  for_items(pool_, in.rows(), [&](int64_t p) {
+    Vector gy = Vector::Zero(n);
+    for (int64_t k = std::max<int64_t>(0, p + op.kernel - in.rows()); k < op.kernel; ++k)
+      gy.array() += weight(op.weight).col(k).transpose().array() * gs.row(p + op.kernel - 1 - k).array();
+    g.row(p).head(n) = gy.cwiseProduct(in.row(p).tail(n));
+    g.row(p).tail(n) = gy.cwiseProduct(in.row(p).head(n));
+  });
+  add_gradient(op.in, std::move(g));
 }
 
 void FloatRun::step(const SelectRowsOp& op, Kept&) { act(op.out) = act(op.in); }

@@ -66,6 +66,8 @@ class FloatRun {
   void step(const GatedActivationOp& op, Kept& kept);
   void step(const AddOp& op, Kept& kept);
   void step(const SelectRowsOp& op, Kept& kept);
+  void step(const SoftcapOp& op, Kept& kept);
+  void step(const ShortConvOp& op, Kept& kept);
   void back(const EmbedOp& op, Kept& kept);
   void back(const RmsNormOp& op, Kept& kept);
   void back(const LayerNormOp& op, Kept& kept);
@@ -75,6 +77,9 @@ class FloatRun {
   void back(const GatedActivationOp& op, Kept& kept);
   void back(const AddOp& op, Kept& kept);
   void back(const SelectRowsOp& op, Kept& kept);
+  void back(const SoftcapOp& op, Kept& kept);
+  void back(const ShortConvOp& op, Kept& kept);
+  Matrix convolved(const ShortConvOp& op, const Matrix& in) const;
 
   Shared& act(ActId id) { return acts_[static_cast<size_t>(id)]; }
   Shared fresh(ActId id) const;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 #include <optional>
 
 #include "compress/heal.h"
@@ -84,6 +85,9 @@ Status CompressJob::check() {
   if (source_.hparams.pooling != Pooling::none && (options_.heal_minutes > 0 || options_.max_kl > 0))
     return {ErrorCode::invalid_argument,
             "the model embeds texts: it has no probabilities, which healing and a KL divergence need"};
+  if (!options_.data_free && !source_.measurable.ok())
+    return {source_.measurable.code(),
+            source_.measurable.message() + "; without data (--data-free) it can be compressed"};
   if (!options_.data_free) {
     ASSIGN_OR_RETURN(texts_, windows_of(calibration_, kInputWindows * options_.windows, "calibration"));
     const size_t n = take_evenly(texts_);
@@ -183,9 +187,12 @@ Steps CompressJob::measure_errors() {
   for (size_t first = 0; first < left.size(); first += at_once) {
     const size_t end = std::min(left.size(), first + at_once);
     if (options_.data_free) {
+      const Target& t = targets_[left[first]];
+      std::vector<int32_t> rows(static_cast<size_t>(t.n_rows));
+      std::iota(rows.begin(), rows.end(), 0);
       Matrix values;
-      RUN_STEPS(read_weight(source_, targets_[left[first]].weight, values));
-      analysis_.errors[left[first]] = even_errors(targets_[left[first]], values);
+      RUN_STEPS(read_weight_rows(source_, t.weight, std::move(rows), values));
+      analysis_.errors[left[first]] = even_errors(t, values);
     } else {
       for_items(pool_, static_cast<int64_t>(end - first), [&](int64_t i) {
         const size_t target = left[first + static_cast<size_t>(i)];

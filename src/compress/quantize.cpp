@@ -12,21 +12,17 @@
 
 namespace nutshell::compress {
 
-namespace {
-
-void streams_of_rows(ThreadPool& pool, Matrix& x) {
-  for_items(pool, x.rows(), [&](int64_t r) {
-    const Vector row = x.row(r);
+void to_code_order(ThreadPool& pool, Matrix& w) {
+  for_items(pool, w.rows(), [&](int64_t r) {
+    const Vector row = w.row(r);
     const auto n = static_cast<size_t>(row.size());
-    to_streams({row.data(), n}, {x.row(r).data(), n});
+    to_streams({row.data(), n}, {w.row(r).data(), n});
   });
 }
 
-}  // namespace
-
 void to_code_space(ThreadPool& pool, uint64_t seed, Matrix& w) {
   rotate_rows(pool, seed, w);
-  streams_of_rows(pool, w);
+  to_code_order(pool, w);
 }
 
 CodedMatrix prepare_coded(int bits, const Matrix& w, int64_t first, int64_t n) {

@@ -35,7 +35,8 @@ void quantize_rows(const MetricFactor& inputs, const RowFactor* outputs, int64_t
 // Squared error of quantize_rows in the metric, for rows of unit variance.
 double coding_error(int bits);
 
-// W in the order and basis that quantize_rows works in.
+// W in the order that quantize_rows works in; in that order and its basis.
+void to_code_order(ThreadPool& pool, Matrix& w);
 void to_code_space(ThreadPool& pool, uint64_t seed, Matrix& w);
 
 // Makes coded ready for quantize_rows of rows [first, first + n) of w (in code space).

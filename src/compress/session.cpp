@@ -93,7 +93,7 @@ Steps CompressSession::read_header(std::vector<ModelFile> files) {
   CO_RETURN_IF_ERROR(header.status());
   RUN_STEPS(open_source(std::move(*header), source_));
   if (!source_.hparams.name.empty()) name_ = source_.hparams.name;
-  calibrated_ = parameters() <= kMostCalibrated;
+  calibrated_ = parameters() <= kMostCalibrated && source_.measurable.ok();
   opened_ = true;
   co_return Status();
 }

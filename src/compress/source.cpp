@@ -13,13 +13,16 @@ namespace {
 
 constexpr uint64_t kChunkBytes = 8u << 20;  // tensors are read in parts of about so much
 
-// The code has one description per tensor of the file.
-Status check_whole_matrices(const Graph& graph) {
+// Whether FloatRun can run the model, and statistics are of whole tensors.
+Status check_measurable(const std::string& architecture, const Graph& graph) {
+  const auto refusal = [&](const std::string& why) {
+    return Status(ErrorCode::unsupported_architecture, "the architecture '" + architecture + "': " + why);
+  };
+  if (const Status known = FloatRun::check(graph); !known.ok()) return refusal(known.message());
   std::set<std::string> names;
   for (const WeightSpec& w : graph.weights)
     if ((w.use & kUseVector) == 0 && !names.insert(w.name).second)
-      return {ErrorCode::unsupported_architecture,
-              "the tensor '" + w.name + "' holds several matrices, which the compressor does not cut up yet"};
+      return refusal("the tensor '" + w.name + "' holds several matrices, which are not measured yet");
   return {};
 }
 
@@ -68,9 +71,7 @@ Status build_graph(SourceModel& model, const ArchDef& arch, const HostTensors& h
   GraphBuilder builder(model.header.tensors);
   arch.build(builder, model.hparams, host);
   ASSIGN_OR_RETURN(model.graph, builder.finish());
-  if (const Status known = FloatRun::check(model.graph); !known.ok())
-    return Status(known.code(), "the architecture '" + model.architecture + "': " + known.message());
-  RETURN_IF_ERROR(check_whole_matrices(model.graph));
+  model.measurable = check_measurable(model.architecture, model.graph);
   add_computed(model.header);
   return {};
 }

@@ -20,13 +20,13 @@ struct SourceModel {
   std::string architecture;
   HParams hparams;
   Graph graph;
+  Status measurable;            // unsupported_architecture: the model cannot be run on texts here
   std::vector<Matrix> weights;  // by WeightId; none before read_weights()
   std::unique_ptr<Tokenizer> tokenizer;
   SpecialTokens special;
 };
 
-// Fills all of the model but its weights. Errors: as the loader's; already_compressed;
-// unsupported_architecture.
+// Fills all of the model but its weights. Errors: as the loader's; already_compressed.
 Steps open_source(ModelHeader header, SourceModel& model);
 // Fills its weights: 4 bytes for each. Errors: corrupt_file naming a tensor with values that are not finite.
 Steps read_weights(SourceModel& model);

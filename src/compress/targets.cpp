@@ -1,7 +1,9 @@
 #include "compress/targets.h"
 
 #include <algorithm>
+#include <map>
 #include <numeric>
+#include <set>
 
 namespace nutshell::compress {
 namespace {
@@ -12,6 +14,7 @@ constexpr double kUnseen = 0.2;
 
 // Rows that share a width: whole superrows, at most some thousand groups.
 int64_t group_rows(const Target& t) {
+  if (t.several) return t.n_rows;
   constexpr int64_t kMostGroups = 4096;
   const int64_t n_super = (t.n_rows + kTrellisRows - 1) / kTrellisRows;
   return (n_super + kMostGroups - 1) / kMostGroups * kTrellisRows;
@@ -20,6 +23,7 @@ int64_t group_rows(const Target& t) {
 // Stored order: tokens from the dearest row on. Of other matrices the dearest come last: what the coarse rows
 // before them lack, the fine ones make up for.
 std::vector<int32_t> order_by_cost(const Target& t, const std::vector<double>& error) {
+  if (t.several) return {};
   std::vector<int32_t> order(error.size());
   std::iota(order.begin(), order.end(), 0);
   std::stable_sort(order.begin(), order.end(), [&](int32_t a, int32_t b) {
@@ -79,6 +83,7 @@ void set_runs(Target& t, std::span<const int> bits) {
   }
   // Within a run in the matrix's order: threads that share a run out then write to different ends of the
   // result, and do not take each other's cache lines away (on two threads that halved the speed).
+  if (t.order.empty()) return;
   for (const Run& run : t.runs)
     std::sort(t.order.begin() + run.first_row, t.order.begin() + run.first_row + run.n_rows);
   if (t.runs.size() == 1 || std::is_sorted(t.order.begin(), t.order.end())) t.order.clear();
@@ -92,22 +97,68 @@ double Target::mean_bits() const {
   return sum / static_cast<double>(n_rows);
 }
 
-std::vector<Target> choose_targets(const Graph& graph) {
-  WeightId head = kNone, tokens = kNone;
-  for (const Op& op : graph.ops) {
-    const auto* linear = std::get_if<LinearOp>(&op);
-    if (linear != nullptr && linear->parts[0].out == graph.logits) head = linear->parts[0].weight;
-    const auto* embed = std::get_if<EmbedOp>(&op);
-    if (embed != nullptr && embed->by == EmbedBy::token) tokens = embed->table;
+namespace {
+
+// What the ops say of weights: the table of tokens, the output matrix, those that choose experts, and those
+// that are a matrix for each head or expert.
+struct Roles {
+  WeightId tokens = kNone, head = kNone;
+  std::set<WeightId> routers, slices;
+
+  explicit Roles(const Graph& graph) {
+    std::set<ActId> chosen_by;
+    for (const Op& op : graph.ops)
+      if (const auto* experts = std::get_if<ExpertsOp>(&op)) {
+        chosen_by.insert(experts->logits);
+        slices.insert({experts->gate, experts->up, experts->down});
+      }
+    for (const Op& op : graph.ops) {
+      if (const auto* heads = std::get_if<HeadLinearOp>(&op)) slices.insert(heads->weight);
+      if (const auto* embed = std::get_if<EmbedOp>(&op); embed && embed->by == EmbedBy::token)
+        tokens = embed->table;
+      const auto* linear = std::get_if<LinearOp>(&op);
+      if (linear == nullptr) continue;
+      if (linear->parts[0].out == graph.logits) head = linear->parts[0].weight;
+      for (const LinearOp::Part& part : linear->parts)
+        if (chosen_by.contains(part.out)) routers.insert(part.weight);
+    }
   }
+};
+
+// Whether the code can hold a weight's rows where they lie in its tensor.
+bool can_hold(const WeightSpec& w, bool alone) {
+  const int64_t each = w.n_rows / w.n_slices;
+  return (w.use & kUseVector) == 0 && w.n_rows >= kTrellisRows && w.n_cols % 32 == 0 &&
+         ((alone && w.n_slices == 1) || (each % kTrellisRows == 0 && w.first % kTrellisRows == 0));
+}
+
+}  // namespace
+
+std::vector<Target> choose_targets(const Graph& graph) {
+  const Roles roles(graph);
+  std::map<std::string, std::vector<WeightId>> parts;
+  for (size_t i = 0; i < graph.weights.size(); ++i)
+    parts[graph.weights[i].name].push_back(static_cast<WeightId>(i));
   std::vector<Target> targets;
   for (size_t i = 0; i < graph.weights.size(); ++i) {
-    const WeightSpec& w = graph.weights[i];
-    if ((w.use & kUseVector) != 0 || w.n_rows < 16 || w.n_cols % 32 != 0) continue;
     const auto id = static_cast<WeightId>(i);
-    Target t{id, w.name, w.n_rows, w.n_cols, id == tokens, id == head, false, {}, {}};
-    t.positions = !t.tokens() && (w.use & kUseTable) != 0;
-    t.runs.push_back({0, w.n_rows, {kMinBits, 1.0f, {}}});
+    const WeightSpec& first = graph.weights[i];
+    const std::vector<WeightId>& all = parts[first.name];
+    if (first.first != 0 || id != all[0] || roles.routers.contains(id)) continue;
+    Target t{id,   first.name, 0, first.n_cols, id == roles.tokens, id == roles.head, false, false,
+             true, {},         {}};
+    bool held = true;
+    for (const WeightId part : all) {  // in the order of their rows, as far as is known
+      const WeightSpec& w = graph.weights[static_cast<size_t>(part)];
+      held = held && can_hold(w, all.size() == 1) && w.first == t.n_rows;
+      t.n_rows += w.n_rows;
+    }
+    if (!held) continue;
+    const bool sliced = roles.slices.contains(id);
+    t.positions = !t.tokens() && (first.use & kUseTable) != 0;
+    t.several = all.size() > 1 || sliced;
+    t.rotated = !sliced;  // ops on slices do not turn their inputs
+    t.runs.push_back({0, t.n_rows, {kMinBits, 1.0f, {}}});
     targets.push_back(std::move(t));
   }
   return targets;

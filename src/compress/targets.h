@@ -18,12 +18,14 @@ struct Run {
 };
 
 struct Target {
-  WeightId weight;
+  WeightId weight;  // of several parts of a tensor the first
   std::string name;
   int64_t n_rows, n_cols;
   bool table = false, head = false;  // rows are tokens
   bool positions = false;            // rows are looked up, but are no tokens
-  std::vector<int32_t> order;        // stored row i is row order[i]; empty: i
+  bool several = false;              // matrices in one tensor: one width, and rows keep their order
+  bool rotated = true;
+  std::vector<int32_t> order;  // stored row i is row order[i]; empty: i
   std::vector<Run> runs;
 
   bool tokens() const { return table || head; }
@@ -40,7 +42,8 @@ struct Target {
   double mean_bits() const;
 };
 
-// Every matrix of the graph that the code can hold, each one run of the fewest bits.
+// Every matrix of the graph that the code can hold, each one run of the fewest bits. Those that choose
+// experts are left alone: they are small, and a wrong choice is a large error.
 std::vector<Target> choose_targets(const Graph& graph);
 
 // Whether all have the most bits: no file can be larger.

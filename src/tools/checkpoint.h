@@ -1,4 +1,4 @@
-// The state of a compression under way, as files in a folder beside its output. L6, native only.
+// The state of a compression under way, as files in a folder. L6, native only.
 #pragma once
 
 #include <string>

@@ -54,6 +54,7 @@ Answer run_perplexity(const PerplexityCommand& command);
 
 struct CompressCommand {
   std::string model, output;
+  std::string state;  // folder that stays; empty: one beside the output until that is complete
   uint64_t size = 0;  // bytes of the whole file
   double bits = 0;    // per weight, when there is no size
   double max_kl = 0;  // when there is neither

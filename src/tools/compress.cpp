@@ -129,13 +129,13 @@ Answer run_compress(const CompressCommand& c) {
   const int64_t windows = options.data_free ? 0 : std::min(have, kInputWindows * options.windows);
   std::fprintf(stderr, "memory: up to %.2f GB\n",
                1e-9 * static_cast<double>(plan_memory(source.graph, options, windows).total()));
-  FolderCheckpoint state(c.output + ".state");  // stays when the run fails or is killed
+  FolderCheckpoint state(c.state.empty() ? c.output + ".state" : c.state);  // stays when the run ends early
   ASSIGN_OR_RETURN(const CompressReport report,
                    compress::compress(source, options, calibration, evaluation, pool,
                                       {read, [&](std::span<const uint8_t> bytes) { return out.write(bytes); },
                                        ProgressLine(), &state}));
   RETURN_IF_ERROR(out.finish());
-  state.remove();
+  if (c.state.empty()) state.remove();
   const bool embeds = source.hparams.pooling != Pooling::none;
   const auto measured = [&](double value, bool has) {
     return report.quality.scored > 0 && has ? nlohmann::json(value) : nlohmann::json();

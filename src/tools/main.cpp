@@ -150,6 +150,8 @@ void add_compress(CLI::App& app, Main& m, CompressCommand& c) {
   sub->add_option("--damp-outputs", c.damp_outputs, "Regularisation of gradient statistics")
       ->check(CLI::Range(0.0, 1000.0));
   sub->add_option("--seed", c.seed, "Seed of the random numbers")->check(CLI::NonNegativeNumber);
+  sub->add_option("--state", c.state,
+                  "Folder for what is worked out; it stays, and other sizes of the model need no measuring");
   sub->add_option("--threads", c.threads, "Threads; 0: all cores")->check(CLI::Range(0, 256));
   sub->callback([&, size, bits, max_kl] {
     if (size->count() + bits->count() + max_kl->count() == 0)

@@ -1,4 +1,5 @@
 // nutshell perplexity: quality of a model on a text, alone or against a reference model.
+#include "compress/texts.h"
 #include "engine/quality.h"
 #include "tools/commands.h"
 
@@ -18,7 +19,8 @@ Answer run_perplexity(const PerplexityCommand& command) {
   if (reference && reference->tokenizer->encode(text, false) != tokens)
     return Status(ErrorCode::invalid_argument,
                   "the reference splits the text into other tokens than the model");
-  if (model->special.add_bos) tokens.insert(tokens.begin(), model->special.bos);
+  if (const int32_t& bos = model->special.bos; model->special.add_bos && bos >= 0)  // before every window
+    tokens = compress::frame_windows(tokens, command.context, {&bos, 1}, {});
   if (command.tokens > 0 && tokens.size() > static_cast<size_t>(command.tokens))
     tokens.resize(static_cast<size_t>(command.tokens));
   ASSIGN_OR_RETURN(const QualityReport report,

@@ -145,6 +145,17 @@ test('killed at any moment: no file, or the whole one; the next run gives the sa
   assert.ok(!(await isThere(at('killed.gguf.partial'))));
 });
 
+test('a state that stays saves the measuring of another size, which has the same bytes as without', async () => {
+  assert.equal((await run(compress(at('alone.gguf'), '--bits', '7'))).code, 0);
+  assert.equal((await run(compress(at('one.gguf'), '--bits', '6', '--state', at('state')))).code, 0);
+  const times = async () => Promise.all((await readdir(at('state'))).sort().map(async (name) => `${name} ${(await stat(path.join(at('state'), name))).mtimeMs}`));
+  const before = await times();
+  assert.equal((await run(compress(at('two.gguf'), '--bits', '7', '--state', at('state')))).code, 0);
+  const kept = (await times()).filter((each) => before.includes(each));
+  assert.ok(kept.length > before.length / 2, `${kept.length} of ${before.length} entries were used as they are`);
+  assert.ok((await readFile(at('two.gguf'))).equals(await readFile(at('alone.gguf'))));
+});
+
 test('a second run with the same output is refused while the first one writes', async () => {
   const first = spawn('bash', ['-c', 'exec 9>>"$1"; flock 9; echo held; read -r', 'bash', at('both.gguf.partial')]);
   await once(first.stdout, 'data');

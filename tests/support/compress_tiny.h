@@ -10,7 +10,9 @@
 
 #include "base/rng.h"
 #include "compress/pipeline.h"
+#include "support/golden.h"
 #include "support/tiny_gguf.h"
+#include "support/tiny_model.h"
 
 namespace nutshell::test {
 
@@ -35,10 +37,20 @@ inline std::shared_ptr<Bytes> tiny_bytes(const std::string& architecture = "llam
   return std::make_shared<Bytes>(tiny_gguf(shape).build());
 }
 
-inline std::vector<int32_t> random_tokens(size_t n, uint64_t seed) {
+inline std::vector<int32_t> random_tokens(size_t n, uint64_t seed, uint64_t n_vocab = 256) {
   std::vector<int32_t> ids(n);
-  for (size_t i = 0; i < n; ++i) ids[i] = static_cast<int32_t>(counter_rng(seed, i) % 256);
+  for (size_t i = 0; i < n; ++i) ids[i] = static_cast<int32_t>(counter_rng(seed, i) % n_vocab);
   return ids;
+}
+
+// A variant of the golden models (tests/golden/models): the first one, or that of the name.
+inline std::shared_ptr<Bytes> golden_bytes(const std::string& architecture, const std::string& variant = {}) {
+  const nlohmann::json golden = read_golden("models/" + architecture + ".json");
+  for (const nlohmann::json& each : golden["variants"])
+    if (variant.empty() || each["name"] == variant)
+      return std::make_shared<Bytes>(make_tiny_model(golden, each).bytes);
+  FAIL("no variant ", variant);
+  return nullptr;
 }
 
 struct Compressed {

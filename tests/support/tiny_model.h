@@ -16,6 +16,7 @@
 #include "engine/loader.h"
 #include "quant/format.h"
 #include "support/gguf_writer.h"
+#include "support/tiny_gguf.h"
 
 namespace nutshell::test {
 
@@ -92,7 +93,13 @@ inline TinyModel make_tiny_model(const nlohmann::json& golden, const nlohmann::j
   w.add("general.architecture", name);
   for (const auto& [key, value] : variant["metadata"].items())
     add_metadata(w, key.starts_with("tokenizer.") ? key : name + "." + key, value);
-  w.add_strings("tokenizer.ggml.tokens", std::vector<std::string>(golden["n_vocab"].get<size_t>(), "x"));
+  std::vector<std::string> tokens(golden["n_vocab"].get<size_t>());
+  for (size_t i = 0; i < tokens.size(); ++i) tokens[i] = byte_token(static_cast<int>(i));
+  w.add_strings("tokenizer.ggml.tokens", tokens);
+  w.add_array<int32_t>("tokenizer.ggml.token_type", std::vector<int32_t>(tokens.size(), 1));
+  w.add_strings("tokenizer.ggml.merges", {});
+  w.add("tokenizer.ggml.model", "gpt2");
+  w.add("tokenizer.ggml.pre", "smollm");
   for (const auto& tensor : variant["tensors"]) add_tiny_tensor(w, tensor, golden["head"]["seed"]);
   for (const auto& [key, value] : variant["given"].items()) {
     Bytes bytes;

@@ -1,6 +1,7 @@
 // The worker of one engine: connects the calls to a Session and gives it what only a browser's worker has: fetch, locks,
 // storage, and the wasm module of the chosen flavour. The only place that starts the module.
 import { Core, importFlavour } from './core.ts';
+import { takeLock } from './locks.ts';
 import { detectCapabilities } from './platform.ts';
 import type { Calls } from './rpc/protocol.ts';
 import { serve, type ScopeLike } from './rpc/server.ts';
@@ -22,18 +23,11 @@ async function isBlocked(url: string): Promise<boolean> {
   return blockedOrigins.has(new URL(url).origin);
 }
 
-/** Web Locks; the browser frees the lock by itself when the worker ends. */
 async function lock(name: string, signal: AbortSignal, onWait: () => void): Promise<() => void> {
-  const take = (options: LockOptions): Promise<(() => void) | null> =>
-    new Promise((resolve, reject) => {
-      const held = (granted: Lock | null) =>
-        granted ? new Promise<void>((release) => resolve(release)) : Promise.resolve(resolve(null));
-      navigator.locks.request(name, options, held).catch(reject);
-    });
-  const now = await take({ ifAvailable: true });
+  const now = await takeLock(name, { ifAvailable: true });
   if (now) return now;
   onWait();
-  return (await take({ signal }))!;
+  return (await takeLock(name, { signal }))!;
 }
 
 serve<Calls>(self as unknown as ScopeLike, new Session({

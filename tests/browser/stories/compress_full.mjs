@@ -61,8 +61,8 @@ async function watched(page) {
 }
 
 /** What the page says of the measuring, in %; null while it says something else. */
-async function measuredShare(page) {
-  const [, percent] = /Measuring[^]*?([\d.]+) %/.exec(await page.getByRole('dialog').innerText()) ?? [];
+async function measuredShare(app) {
+  const [, percent] = /Measuring[^]*?([\d.]+) %/.exec(await app.hook('smaller').innerText()) ?? [];
   return percent === undefined ? null : Number(percent);
 }
 
@@ -85,7 +85,7 @@ async function closeWhileMeasuring(app, page) {
   await app.hook('smaller-start').click();
   let before = null, kept = null;
   await until(async () => {
-    [before, kept] = [kept, await measuredShare(page)]; // the number may be newer than the entries
+    [before, kept] = [kept, await measuredShare(app)]; // the number may be newer than the entries
     return (await entries(page)).includes('analysis');
   }, 'something to be kept', 60 * kMinute);
   const longTasks = await takeLongTasks(page);
@@ -106,8 +106,8 @@ async function smolLm({ app: firstApp, page: firstPage, context, profile, server
   check(/measuring, \d+ % done/.test(await notice.innerText()), await notice.innerText());
   await app.hook('smaller-resume').click();
   await takeLongTasks(page);
-  await until(async () => (await measuredShare(page)) !== null, 'the measuring to go on', kMinute);
-  const goneOn = await measuredShare(page);
+  await until(async () => (await measuredShare(app)) !== null, 'the measuring to go on', kMinute);
+  const goneOn = await measuredShare(app);
   check(goneOn >= kept && kept > 0, `the measuring went on at ${goneOn} %; kept: ${kept} %`);
   await app.hook('smaller-slider').waitFor({ timeout: 60 * kMinute });
   const measuring = (performance.now() - start) / 1000;

@@ -29,6 +29,7 @@ export function unfinishedCard(begun: Begun, resume: () => void, discard: () => 
   });
   drop.addEventListener('click', () => {
     drop.disabled = true;
+    note.textContent = 'Deleting …';
     discard().then(
       () => card.remove(),
       (error: unknown) => {

@@ -1,9 +1,10 @@
 // class Compressor: the page's side of a compression. It owns one worker, which holds the compressor's module; this file
 // only sends calls. It never imports the wasm module.
 import { EngineError, throwIfAborted } from '../errors.ts';
+import { takeLockWithin } from '../locks.ts';
 import { type RpcClient, startWith, type WorkerLike } from '../rpc/client.ts';
 import type { Source } from '../rpc/protocol.ts';
-import { deleteState, kWorkLock, listStates } from '../store/states.ts';
+import { deleteState, kEndingMs, kWorkLock, listStates } from '../store/states.ts';
 import type { CompressCalls } from './protocol.ts';
 import type { Compression, CompressOptions, CompressPlan, CompressResult, SizeChoice } from './types.ts';
 
@@ -66,10 +67,9 @@ export async function listCompressions(): Promise<Compression[]> {
 
 /** Deletes unfinished work. Errors: `busy` while it is worked on. */
 export async function discardCompression(id: string): Promise<void> {
-  await navigator.locks.request(`${kWorkLock}:${id}`, { ifAvailable: true }, async (lock) => {
-    if (!lock) throw new EngineError('busy', 'this model is being made smaller right now', { advice: 'Stop that first.' });
-    await deleteState(id);
-  });
+  const release = await takeLockWithin(`${kWorkLock}:${id}`, kEndingMs);
+  if (!release) throw new EngineError('busy', 'this model is being made smaller right now', { advice: 'Stop that first.' });
+  await deleteState(id).finally(release);
 }
 
 function startWorker(): WorkerLike {

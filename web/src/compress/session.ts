@@ -22,8 +22,8 @@ export interface SessionDeps extends TextDeps {
   openStore(): Promise<ModelStore>;
   openState(id: string): Promise<StateFolder>;
   removeState(id: string): Promise<void>;
-  /** Takes the locks of the work; null where another has one of them. */
-  lock(id: string): Promise<(() => void) | null>;
+  /** Takes the locks of the work; null where another has one of them and does not end. */
+  lock(id: string, signal: AbortSignal): Promise<(() => void) | null>;
   now(): number;
 }
 
@@ -70,8 +70,9 @@ export class CompressSession implements Handlers<CompressCalls> {
     const models = await this.deps.openStore();
     let from = 'url' in source ? await openStored(models, source.url) : await openFile(source);
     const id = recordId(from.url);
-    const release = await this.deps.lock(id);
+    const release = await this.deps.lock(id, signal);
     try {
+      throwIfAborted(signal);
       if (!release) throw new EngineError('busy', 'a model is being made smaller already, here or in another tab', { advice: 'Wait for it or stop it.' });
       const prepared = await this.prepare(await starting, models, from, settings, id, signal);
       if ('blob' in source) {

@@ -7,6 +7,8 @@ const kFolder = 'nutshell-compress';
 const kState = 'state.json';
 /** Web Lock of the one compression of an origin; with `:<id>` behind it, of the one of a source. */
 export const kWorkLock = 'nutshell-compress';
+/** So long the worker of a tab that was closed may take to end: it is in a step. */
+export const kEndingMs = 15_000;
 /** Bytes at the start of every entry without which it counts for nothing (src/compress/checkpoint.h). */
 const kMarkBytes = 8;
 const kLongestName = 200;

@@ -1,6 +1,5 @@
 #include "compress/trellis.h"
 
-#include <algorithm>
 #include <cstring>
 
 #include "compress/avx2.h"
@@ -26,77 +25,15 @@ TrellisEncoder::TrellisEncoder(int bits, const MetricFactor& metric)
       tables_(default_trellis(trellis_type(bits))),
       metric_(metric),
       targets_(metric.d.size()),
-      common_(kWidth),
-      errors_(kWidth),
+      survivors_(16 * kWidth),
+      other_(16 * kWidth),
       from_(kWidth) {}
 
-// What the 16 survivors of a block aim at: each has errors of its own, which are fed back into its columns
-// ahead. Survivors soon come from one path: what all of them share is fed back once, for all, and only the
-// few errors behind that are kept by survivor. Sums are those of survivors with targets of their own, in the
-// same order.
-class TrellisEncoder::Survivors {
- public:
-  // targets: of the block's columns. from, errors: by step, [kWidth]; from is the caller's to fill.
-  Survivors(std::span<float> targets, const std::vector<Parents>& from, std::vector<Lanes16>& errors)
-      : common_(targets), from_(from), errors_(errors) {}
-
-  // Of the next step.
-  NUTSHELL_AVX2 void aim(Lanes16& target) const {
-    const auto at = static_cast<size_t>(step_);
-    target.fill(common_[at]);
-    for (int64_t i = shared_; i < step_; ++i) {
-      const float m = feedback_[static_cast<size_t>(i)][at];
-      const Lanes16& error = errors_[static_cast<size_t>(i)];
-      for (size_t t = 0; t < 16; ++t) target[t] += error[t] * m;
-    }
-  }
-  // Every survivor has made the next step, with these errors. feedback: the step's row of M from the block's
-  // first column on.
-  NUTSHELL_AVX2 void advance(const Lanes16& error, const float* feedback) {
-    const Parents& from = from_[static_cast<size_t>(step_)];
-    for (int64_t i = shared_; i < step_; ++i) {
-      Lanes16& mine = errors_[static_cast<size_t>(i)];
-      const Lanes16 before = mine;
-      for (size_t t = 0; t < 16; ++t) mine[t] = before[from[t]];
-    }
-    errors_[static_cast<size_t>(step_)] = error;
-    feedback_[static_cast<size_t>(step_)] = feedback;
-    ++step_;
-    while (shared_ < step_ && is_shared()) share();
-  }
-
- private:
-  // Whether all survivors were the same one at step shared_.
-  bool is_shared() const {
-    Parents at;
-    for (size_t t = 0; t < 16; ++t) at[t] = static_cast<uint8_t>(t);
-    for (int64_t i = step_ - 1; i > shared_; --i)
-      for (size_t t = 0; t < 16; ++t) at[t] = from_[static_cast<size_t>(i)][at[t]];
-    return std::all_of(at.begin(), at.end(), [&](uint8_t t) { return t == at[0]; });
-  }
-  NUTSHELL_AVX2 void share() {
-    const auto step = static_cast<size_t>(shared_);
-    const float e = errors_[step][0];
-    // A few values beyond the last column may be read: columns go on to a multiple of 8.
-    for (size_t k = (step + 1) & ~size_t{7}; k < common_.size(); k += 8) {
-      Float8 x, y;
-      std::memcpy(&x, &common_[k], 32);
-      std::memcpy(&y, feedback_[step] + k, 32);
-      x += e * y;
-      std::memcpy(&common_[k], &x, 32);
-    }
-    ++shared_;
-  }
-
-  const std::span<float> common_;
-  const std::vector<Parents>& from_;
-  std::vector<Lanes16>& errors_;
-  std::array<const float*, kWidth> feedback_;
-  int64_t step_ = 0, shared_ = 0;  // steps decided; of them, those all survivors have in common
-};
-
-// Viterbi over [begin, last) from `state`, deciding [begin, end). next state t comes from the 2^K states s =
-// t << K | lo, mod 16; those t that share their predecessors (equal t mod 16 / 2^K) are neighbouring lanes.
+// Viterbi over [begin, last) from `state`, deciding [begin, end). Each of the 16 survivors keeps its own
+// targets of the columns ahead, since the feedback of its errors is its own. (Keeping errors instead, of the
+// steps that not all survivors share, takes twice the time: they are moved about value by value.) next state
+// t comes from the 2^K states s = t << K | lo, mod 16; those t that share their predecessors (equal t mod 16
+// / 2^K) are neighbouring lanes.
 template <int K>
 NUTSHELL_AVX2 void TrellisEncoder::encode_block(const float* row, int64_t begin, int64_t end, int64_t last,
                                                 int& state, uint8_t* codes, float* values) {
@@ -112,20 +49,21 @@ NUTSHELL_AVX2 void TrellisEncoder::encode_block(const float* row, int64_t begin,
   for (int g = 0; g < kGroups; ++g)
     for (int u = 0; u < kIn; ++u)
       second[g][u / kLane][u % kLane] = static_cast<float>(code.t2[u * kGroups + g]) * step;
-  for (int s = 0; s < 16; ++s) cost[s] = s == state ? 0.0f : 1e30f;
-  std::copy(targets_.begin() + begin, targets_.begin() + last, common_.begin());
-  Survivors survivors({common_.data(), static_cast<size_t>(last - begin)}, from_, errors_);
+  for (int s = 0; s < 16; ++s) {
+    cost[s] = s == state ? 0.0f : 1e30f;
+    if (feeds)
+      std::memcpy(&survivors_[static_cast<size_t>(s * kWidth)], &targets_[static_cast<size_t>(begin)],
+                  static_cast<size_t>(last - begin) * sizeof(float));
+  }
   for (int64_t j = begin; j < last; ++j) {
     const int64_t at = j - begin;
-    Parents& from = from_[static_cast<size_t>(at)];
+    std::array<uint8_t, 16>& from = from_[static_cast<size_t>(at)];
     const float d = metric_.d[static_cast<size_t>(j)];
-    Lanes16 target, value;
-    if (feeds)
-      survivors.aim(target);
-    else
-      target.fill(targets_[static_cast<size_t>(j)]);
-    float residual[16];
-    for (size_t s = 0; s < 16; ++s) residual[s] = target[s] - a[s];
+    float residual[16], value[16];
+    for (int s = 0; s < 16; ++s)
+      residual[s] =
+          (feeds ? survivors_[static_cast<size_t>(s * kWidth + at)] : targets_[static_cast<size_t>(j)]) -
+          a[s];
     for (int g = 0; g < kGroups; ++g)
       for (int part = 0; part < kParts; ++part) {
         const int s0 = kIn == 16 ? 0 : g * kIn;
@@ -142,14 +80,27 @@ NUTSHELL_AVX2 void TrellisEncoder::encode_block(const float* row, int64_t begin,
           const int t = (part * kLane + u) * kGroups + g, s = which[u];
           next[t] = best[u];
           from[static_cast<size_t>(t)] = static_cast<uint8_t>(s);
-          value[static_cast<size_t>(t)] = a[s] + second[g][part][u];
+          value[t] = a[s] + second[g][part][u];
         }
       }
     std::memcpy(cost, next, sizeof cost);
     if (!feeds) continue;
-    Lanes16 error;
-    for (size_t t = 0; t < 16; ++t) error[t] = row[j] - value[t];
-    survivors.advance(error, feedback(j, begin));
+    const float* m = feedback(j, begin);
+    const float original = row[j];
+    for (int t = 0; t < 16; ++t) {
+      const float e = original - value[t];
+      const float* src = &survivors_[static_cast<size_t>(from[static_cast<size_t>(t)] * kWidth)];
+      float* dst = &other_[static_cast<size_t>(t * kWidth)];
+      for (int64_t k = (at + 1) & ~int64_t{7}; k < last - begin; k += 8) {
+        Float8 x, y;
+        std::memcpy(&x, src + k, 32);
+        std::memcpy(&y, m + k,
+                    32);  // a few values beyond `last` may be read: columns go on to a multiple of 8
+        x += e * y;
+        std::memcpy(dst + k, &x, 32);
+      }
+    }
+    std::swap(survivors_, other_);
   }
   int t = 0;
   for (int s = 1; s < 16; ++s)

@@ -29,9 +29,6 @@ class TrellisEncoder {
               std::span<float> left);
 
  private:
-  using Lanes16 = std::array<float, 16>;
-  using Parents = std::array<uint8_t, 16>;
-  class Survivors;
   template <int K>
   void encode_block(const float* row, int64_t begin, int64_t end, int64_t last, int& state, uint8_t* codes,
                     float* values);
@@ -46,9 +43,8 @@ class TrellisEncoder {
   const int bits_;
   const DefaultTrellis& tables_;
   const MetricFactor& metric_;
-  std::vector<float> targets_, common_;
-  std::vector<Lanes16> errors_;  // by step and survivor
-  std::vector<Parents> from_;
+  std::vector<float> targets_, survivors_, other_;
+  std::vector<std::array<uint8_t, 16>> from_;
 };
 
 // Stream order: position i * n / 4 + t holds column 4 t + i.

@@ -31,9 +31,9 @@ export function picking(actions: { models(): Promise<{ name: string; url: string
     h('div', { class: 'row' }, h('label', { class: 'button quiet', for: 'smaller-file' }, icon('file'), 'Choose a file')));
 }
 
-/** CPU seconds per thousand parameters: SmolLM2 took some 440 for measuring and one size (Chromium, 2026-11-25). Without
- *  data it is a guess: the coding is all there is. */
-const kCpuSecondsPerThousand = { calibrated: 4e-3, dataFree: 2e-3 };
+/** CPU seconds per thousand parameters, measured in Chromium: SmolLM2 took 960 for measuring and one size (2026-12-01), a
+ *  model of 1.5 billion without data 730 (2026-11-25). */
+const kCpuSecondsPerThousand = { calibrated: 7e-3, dataFree: 5e-4 };
 
 function about(plan: CompressPlan): string {
   const threads = Math.max(1, Math.min(8, navigator.hardwareConcurrency || 1));

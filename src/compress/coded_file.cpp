@@ -24,7 +24,10 @@ CodedFile::CodedFile(const SourceModel& source, const std::vector<Target>& targe
       tensors_.push_back({tensor.name, {t->bytes()}, kGgmlI8, t->bytes()});
     } else {
       const auto row = static_cast<uint64_t>(2 + t->runs[0].coded.bits * t->n_cols / 8);
-      tensors_.push_back({tensor.name, {row, t->bytes() / row}, kGgmlI8, t->bytes()});
+      const auto slices = static_cast<uint64_t>(tensor.n_slices());
+      std::vector<uint64_t> shape{row, t->bytes() / row / slices};
+      if (slices > 1) shape.push_back(slices);
+      tensors_.push_back({tensor.name, std::move(shape), kGgmlI8, t->bytes()});
     }
   }
 }

@@ -354,14 +354,13 @@ void FloatRun::step(const SoftcapOp& op, Kept& kept) {
   Matrix& x = writable(op.x);
   x /= op.cap;
   map_fours({x.data(), static_cast<size_t>(x.size())}, tanh_four);
+  if (keep_) kept.a = std::make_shared<Matrix>(1.0f - x.array().square());  // the slope
   x *= op.cap;
-  if (keep_) kept.a = act(op.x);
 }
 
 void FloatRun::back(const SoftcapOp& op, Kept& kept) {
-  Matrix g = take(op.x);
-  g.array() *= 1.0f - (kept.a->array() / op.cap).square();
-  add_gradient(op.x, std::move(g));
+  const Matrix g = take(op.x);
+  add_gradient(op.x, g.cwiseProduct(*kept.a));
 }
 
 // b, c, x: the thirds of a row of the input. For every position and channel the sum over the kernel of b x.

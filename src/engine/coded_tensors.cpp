@@ -75,6 +75,12 @@ Result<TrellisCode> read_code(const Description& d, size_t i, DType dtype, const
   return code;
 }
 
+// Whether three dimensions are n_rows cut into equal matrices of whole superrows.
+bool holds_slices(const GgufTensor& stored, int64_t n_rows) {
+  const int64_t each = stored.dims[1], slices = stored.dims[2];
+  return slices >= 1 && each % kTrellisRows == 0 && n_rows % slices == 0 && each == n_rows / slices;
+}
+
 // The stored tensor holds the rows of entries [begin, end).
 Status check_shape(const GgufTensor& stored, const Description& d, const std::vector<TrellisRun>& runs,
                    size_t begin, const std::string& what) {
@@ -96,8 +102,9 @@ Status check_shape(const GgufTensor& stored, const Description& d, const std::ve
   }
   const bool fits = runs.size() > 1
                         ? stored.n_dims == 1 && stored.dims[0] == static_cast<int64_t>(bytes)
-                        : stored.n_dims == 2 && stored.dims[0] == row_bytes(runs[0].dtype, columns) &&
-                              stored.dims[1] == n_stored;
+                        : stored.dims[0] == row_bytes(runs[0].dtype, columns) &&
+                              (stored.n_dims == 3 ? holds_slices(stored, n_rows)
+                                                  : stored.n_dims == 2 && stored.dims[1] == n_stored);
   if (stored.format_name() != "I8" || !fits)
     return {ErrorCode::bad_shape, what + " is " + std::to_string(n_rows) + " x " + std::to_string(columns) +
                                       " in " + std::string(name_of(runs[0].dtype)) + ", which " +
@@ -172,6 +179,7 @@ Status describe(const GgufFile& file, const Description& d, const GgufStrings& n
   entry->dtype = entry->coded.runs[0].dtype;
   entry->format_name = std::move(format_name);
   entry->shape = {entry->n_cols, entry->n_rows};
+  if (stored->n_dims == 3) entry->shape = {entry->n_cols, stored->dims[1], stored->dims[2]};
   if (entry->pieces.size() == 1) entry->pieces[0].n_rows = stored_rows(*entry->dtype, entry->n_rows);
   return {};
 }

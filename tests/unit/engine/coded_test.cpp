@@ -143,6 +143,15 @@ TEST_CASE("a compressed file's false description is refused") {
        }},
       {ErrorCode::bad_shape, "0 x 64",
        [](W& w) { replace_array<uint32_t>(w, "nutshell.coded.rows", std::vector<uint32_t>(15, 0)); }},
+      // Several matrices: not of whole superrows, and more rows than there are.
+      {ErrorCode::bad_shape, "do not hold",
+       [](W& w) {
+         w.tensors[0].dims = {w.tensors[0].dims[0], 136, 2};
+       }},
+      {ErrorCode::bad_shape, "do not hold",
+       [](W& w) {
+         w.tensors[0].dims = {w.tensors[0].dims[0], 16, 17};
+       }},
       {ErrorCode::unsupported_format, "NT9",
        [](W& w) {
          remove_key(w, "nutshell.coded.formats");

@@ -12,6 +12,8 @@ export const kEndingMs = 15_000;
 /** Bytes at the start of every entry without which it counts for nothing (src/compress/checkpoint.h). */
 const kMarkBytes = 8;
 const kLongestName = 200;
+/** Ends the name of a file that is written to take another's place. No entry is called so: names are encoded. */
+const kNew = '%new';
 
 export interface State {
   id: string;
@@ -35,7 +37,7 @@ export interface StateFolder {
   state(): Promise<State | null>;
   save(state: State): Promise<void>;
   read(name: string, target: Uint8Array): Promise<void>;
-  /** Replaces the entry; one that is cut off by the end of the worker has no mark. */
+  /** Replaces the entry, all or nothing (where files cannot be moved: what is cut off by the worker's end has no mark). */
   keep(name: string, data: Uint8Array): Promise<void>;
   drop(name: string): Promise<void>;
 }
@@ -92,6 +94,10 @@ export class OpfsState implements StateFolder {
     const kept = new Map<string, number>();
     for await (const file of folder.keys()) {
       if (file === kState) continue;
+      if (file.endsWith(kNew)) {
+        await holding(folder, (each) => each.removeEntry(file)).catch(() => undefined);
+        continue;
+      }
       const handle = await holding(folder, (each) => each.getFileHandle(file));
       kept.set(decodeURIComponent(file), (await holding(handle, (each) => each.getFile())).size);
     }
@@ -119,19 +125,31 @@ export class OpfsState implements StateFolder {
     if (fileOf(name).length > kLongestName) return; // of a name no real tensor has: it is made again
     // Shared memory cannot be written everywhere, and less is a safe part of it at a time.
     const copy = data.slice();
-    await this.open(fileOf(name), true, (handle) => {
+    const file = fileOf(name);
+    const moves = 'move' in FileSystemFileHandle.prototype && this.kept.has(name);
+    await this.open(moves ? file + kNew : file, true, (handle) => {
       handle.truncate(0);
       write(handle, copy.subarray(kMarkBytes), kMarkBytes);
       handle.flush();
       write(handle, copy.subarray(0, kMarkBytes), 0);
       handle.flush();
     });
+    if (moves) await this.move(file + kNew, file);
     this.kept.set(name, data.length);
   }
 
   async drop(name: string): Promise<void> {
     await holding(this.folder, (folder) => folder.removeEntry(fileOf(name))).catch(() => undefined);
     this.kept.delete(name);
+  }
+
+  private async move(from: string, to: string): Promise<void> {
+    try {
+      const handle = (await holding(this.folder, (folder) => folder.getFileHandle(from))) as FileSystemFileHandle & { move(name: string): Promise<void> };
+      await holding(handle, (each) => each.move(to));
+    } catch (error) {
+      throw toEngineError(error, 'io_error');
+    }
   }
 
   private async open(file: string, create: boolean, use: (handle: Handle) => void): Promise<void> {

@@ -102,10 +102,20 @@ class Gatherer : public GradientObserver {
   ThreadPool& pool_;
 };
 
+// What the output matrix gives is capped to so much; 0: to nothing.
+float cap_of_logits(const Graph& graph) {
+  for (const Op& op : graph.ops)
+    if (const auto* softcap = std::get_if<SoftcapOp>(&op); softcap && softcap->x == graph.logits)
+      return softcap->cap;
+  return 0;
+}
+
 // logits become the gradient of -log p(sampled token): p - one-hot. Adds to the head's moments, unless s is
-// none.
-void sample_gradient(Matrix& p, uint64_t seed, uint64_t first_index, Statistics* s,
+// none. cap: of the logits; the slope of what is capped is 1 - (logit / cap)^2.
+void sample_gradient(Matrix& p, float cap, uint64_t seed, uint64_t first_index, Statistics* s,
                      std::vector<float>& head_weight, ThreadPool& pool) {
+  Matrix squared_slopes;
+  if (cap > 0) squared_slopes = (1.0f - (p.array() / cap).square()).square();
   softmax_rows(pool, p);
   constexpr int64_t kTile = 1024;
   for_items(pool, s == nullptr ? 0 : (p.cols() + kTile - 1) / kTile, [&](int64_t i) {
@@ -116,12 +126,16 @@ void sample_gradient(Matrix& p, uint64_t seed, uint64_t first_index, Statistics*
         squares += p(t, v) * p(t, v);
       }
       s->token_shares[static_cast<size_t>(v)] += sum;
-      s->head_rows[static_cast<size_t>(v)] += sum - squares;
+      s->head_rows[static_cast<size_t>(v)] +=
+          cap > 0 ? (p.col(v).array() * (1.0f - p.col(v).array()) * squared_slopes.col(v).array()).sum()
+                  : sum - squares;
     }
   });
   head_weight.resize(static_cast<size_t>(p.rows()));
   for_items(pool, p.rows(), [&](int64_t t) {
-    head_weight[static_cast<size_t>(t)] = 1.0f - p.row(t).squaredNorm();
+    head_weight[static_cast<size_t>(t)] =
+        cap > 0 ? (p.row(t).array() * (1.0f - p.row(t).array()) * squared_slopes.row(t).array()).sum()
+                : 1.0f - p.row(t).squaredNorm();
     double left = uniform_01(seed, first_index + static_cast<uint64_t>(t));
     int64_t v = 0;
     while (v + 1 < p.cols() && (left -= static_cast<double>(p(t, v))) > 0) ++v;
@@ -196,6 +210,7 @@ Steps gather_statistics(const Graph& graph, const std::vector<Matrix>& weights,
   const auto all = static_cast<int64_t>(windows.size());
   Gatherer gatherer(graph, options, s, pool);
   FloatRun run(graph, weights, pool);
+  const float cap = cap_of_logits(graph);
   int64_t first_window = s.windows, first_token = 0;
   for (const GatheredOf& of : all_gathered(s)) first_window = std::min(first_window, of.in(s).windows);
   for (int64_t i = 0; i < all; ++i) {
@@ -207,8 +222,8 @@ Steps gather_statistics(const Graph& graph, const std::vector<Matrix>& weights,
       run.forward(window, true);
       Matrix gradient = std::move(run.logits());
       if (pooling == Pooling::none) {
-        sample_gradient(gradient, options.seed, static_cast<uint64_t>(first_token), counts ? &s : nullptr,
-                        gatherer.head_weight, pool);
+        sample_gradient(gradient, cap, options.seed, static_cast<uint64_t>(first_token),
+                        counts ? &s : nullptr, gatherer.head_weight, pool);
       } else {
         sample_vector_gradient(gradient, pooling, options.seed, static_cast<uint64_t>(i));
         if (counts)

@@ -36,8 +36,8 @@ struct Statistics {
   int64_t windows = 0;  // that all below is of, which are sums until it is of all of them
   int64_t n_tokens = 0;
   std::vector<std::vector<float>> token_weights;  // of inputs, by token
-  // The head: a row's gradient has the exact second moment p (1 - p). The table: rows are used as often as
-  // the model thinks them likely (smoother than counting).
+  // The head: a row's gradient has the exact second moment p (1 - p) (times the squared slope of a softcap).
+  // The table: rows are used as often as the model thinks them likely (smoother than counting).
   Matrix head_inputs;               // sum over vocabulary and mean over tokens
   std::vector<float> head_rows;     // mean of p (1 - p)
   Matrix embed_gradients;           // mean of g g^T at the embedding's output

@@ -99,6 +99,7 @@ std::pair<int64_t, int64_t> token_widths(const Graph& graph) {
 
 uint64_t mark_analysis(uint64_t source, const CompressOptions& o, std::span<const int32_t> calibration) {
   uint64_t mark = source ^ kLayout;
+  mix_bytes(mark, kRecipeVersion, std::strlen(kRecipeVersion));
   const uint64_t whole[] = {o.seed, static_cast<uint64_t>(o.window_tokens), static_cast<uint64_t>(o.windows),
                             static_cast<uint64_t>(o.most_moments), o.data_free};
   mix_bytes(mark, whole, sizeof whole);

@@ -165,13 +165,14 @@ Steps CompressJob::measure() {
     RUN_STEPS(recall_moments(true));
     Steps gathering = gather_statistics(source_.graph, source_.weights, windows_, source_.hparams.pooling,
                                         {options_.seed, options_.most_moments}, pool_, analysis_.statistics);
-    bool any = false;
-    for (; gathering.next(); any = true) {
+    bool all_kept = true;
+    while (gathering.next()) {
       co_yield gathering.step();
-      if (is_time_to_keep()) RUN_STEPS(keep_measuring());
+      all_kept = is_time_to_keep();
+      if (all_kept) RUN_STEPS(keep_measuring());
     }
     CO_RETURN_IF_ERROR(gathering.status());
-    if (any) RUN_STEPS(keep_measuring());
+    if (!all_kept) RUN_STEPS(keep_measuring());
   }
   RUN_STEPS(measure_errors());
   for (Gathered& inputs : analysis_.statistics.inputs) inputs = {};
@@ -208,10 +209,10 @@ Steps CompressJob::measure_errors() {
   co_return Status();
 }
 
-// Keeping takes a tenth of the time at most.
+// Keeping takes a tenth of the time at most (or, where storage is very slow, keep_seconds of every ten).
 bool CompressJob::is_time_to_keep() const {
-  const Clock::duration since = Clock::now() - kept_at_;
-  return since >= std::chrono::duration<double>(options_.keep_seconds) && since >= 9 * keeping_took_;
+  const std::chrono::duration<double> since = Clock::now() - kept_at_;
+  return since.count() >= options_.keep_seconds && since >= 9 * keeping_took_;
 }
 
 // An entry at a time, each with its number of windows: it may end between any two.
@@ -224,7 +225,9 @@ Steps CompressJob::keep_measuring() {
     co_yield keep_bytes(name, bytes);
   }
   RUN_STEPS(keep_analysis());
-  keeping_took_ = kept_at_ - start;
+  // It may have been paused meanwhile.
+  keeping_took_ = std::min(std::chrono::duration<double>(kept_at_ - start),
+                           std::chrono::duration<double>(options_.keep_seconds));
   co_return Status();
 }
 

@@ -111,7 +111,7 @@ class CompressJob {
   bool analysed_ = false;
   uint64_t mark_ = 0;  // of the analysis
   Clock::time_point kept_at_;
-  Clock::duration keeping_took_{};
+  std::chrono::duration<double> keeping_took_{};
   Analysis analysis_;
   CodingOptions coding_;
   std::vector<Target> targets_;

@@ -164,10 +164,13 @@ Steps mark_source(const SourceModel& model, uint64_t& mark) {
   constexpr uint64_t kSample = 512;  // bytes of every tensor, from its middle: other weights differ there
   std::vector<uint8_t> bytes;
   mix_bytes(mark, &model.header.file_bytes, sizeof model.header.file_bytes);
+  for (const RopeSpec& rope : model.graph.ropes)
+    mix_bytes(mark, rope.inv_freq.data(), rope.inv_freq.size() * sizeof(double));
   for (const TensorEntry& t : model.header.tensors.entries()) {
     mix_bytes(mark, t.name.data(), t.name.size());
     mix_bytes(mark, &t.n_rows, sizeof t.n_rows);
     mix_bytes(mark, &t.n_cols, sizeof t.n_cols);
+    mix_bytes(mark, &*t.dtype, sizeof *t.dtype);
     if (const auto it = model.header.computed.find(t.name); it != model.header.computed.end()) {
       mix_bytes(mark, it->second.data(), it->second.size() * sizeof(float));
       continue;

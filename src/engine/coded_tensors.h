@@ -14,7 +14,7 @@
 //   nutshell.order.NAME     integer[], optional: stored row i of the tensor NAME is its row order[i]
 //
 // A coded tensor is I8 with the dimensions (bytes per row, rows padded to a multiple of 16); one of several
-// matrices (bytes per row, rows of a matrix, a multiple of 16, matrices). One whose rows
+// matrices, never rotated, (bytes per row, rows of a matrix, a multiple of 16, matrices). One whose rows
 // differ in width has an entry for each run of rows, one after the other under the same name, all but the
 // last of a multiple of 16 rows; it is I8 with one dimension. Everything else in the file is as in any GGUF.
 // nutshell.source.*, nutshell.calibration.* and nutshell.quality.* say where the file came from and what was

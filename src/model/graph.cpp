@@ -77,6 +77,8 @@ WeightId GraphBuilder::values(const std::string& name, int64_t n_rows, int64_t n
   return weight(name, {n_rows, n_cols, 0, n_rows > 1 ? n_rows : n_cols}, kUseVector);
 }
 WeightId GraphBuilder::matrices(const std::string& name, int64_t n_slices, int64_t n_out, int64_t n_in) {
+  if (const TensorEntry* entry = tensors_.find(name); entry != nullptr && entry->rotation)
+    fail(ErrorCode::unsupported_format, "the matrices of '" + name + "' are rotated, their input is not");
   return weight(name, {n_slices * n_out, n_in, 0, n_slices * n_out, n_slices}, kUseMatrix);
 }
 WeightId GraphBuilder::optional_vector(const std::string& name, int64_t n) {

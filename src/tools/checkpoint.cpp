@@ -1,6 +1,9 @@
 #include "tools/checkpoint.h"
 
+#include <fcntl.h>
+#include <sys/file.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <cerrno>
 #include <cstdio>
@@ -23,6 +26,18 @@ std::string FolderCheckpoint::path_of(const std::string& name) const {
   char text[32];
   std::snprintf(text, sizeof text, "%016llx", static_cast<unsigned long long>(fnv1a(name)));
   return folder_ + "/" + text;
+}
+
+FolderCheckpoint::~FolderCheckpoint() {
+  if (lock_ >= 0) ::close(lock_);
+}
+
+Status FolderCheckpoint::lock() {
+  if (::mkdir(folder_.c_str(), 0777) != 0 && errno != EEXIST) return failed(folder_);
+  lock_ = ::open((folder_ + "/lock").c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
+  if (lock_ < 0) return failed(folder_);
+  if (::flock(lock_, LOCK_EX | LOCK_NB) == 0) return {};
+  return {ErrorCode::io_error, "another process is working with the state '" + folder_ + "'"};
 }
 
 uint64_t FolderCheckpoint::size(const std::string& name) {

@@ -14,12 +14,18 @@ class FolderCheckpoint : public compress::Checkpoint {
   uint64_t size(const std::string& name) override;
   Status load(const std::string& name, std::span<uint8_t> target) override;
   Status save(const std::string& name, std::span<const uint8_t> bytes) override;
+  ~FolderCheckpoint() override;
+  FolderCheckpoint(const FolderCheckpoint&) = delete;
+  FolderCheckpoint& operator=(const FolderCheckpoint&) = delete;
+  // Makes the folder and keeps other runs out of it until the end. io_error: one is in it.
+  Status lock();
   // Once the output is complete.
   void remove();
 
  private:
   std::string path_of(const std::string& name) const;
   std::string folder_;
+  int lock_ = -1;
 };
 
 }  // namespace nutshell

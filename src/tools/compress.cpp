@@ -64,6 +64,7 @@ Result<ModelHeader> prune(const CompressCommand& c, const Texts& texts, const Re
                           ThreadPool& pool, nlohmann::json& told) {
   ASSIGN_OR_RETURN(ModelHeader header, read_model_header(c.model));
   ASSIGN_OR_RETURN(SourceModel whole, open_source(std::move(header), read));
+  if (!c.data_free) RETURN_IF_ERROR(whole.measurable);
   RETURN_IF_ERROR(run_to_end(read_weights(whole), {read, {}, {}, nullptr}));
   ASSIGN_OR_RETURN(const Ids used, read_ids(*whole.tokenizer, c.vocabulary));
   ASSIGN_OR_RETURN(const TokenizerData data, read_tokenizer_data(whole.header.metadata));
@@ -75,7 +76,8 @@ Result<ModelHeader> prune(const CompressCommand& c, const Texts& texts, const Re
           {"tokens_after", kept.size()},
           {"evaluation_tokens_before", evaluation.size()},
           {"removed_probability", nullptr}};
-  if (c.held_out > 0 && !evaluation.empty() && whole.hparams.pooling == Pooling::none)
+  if (c.held_out > 0 && !evaluation.empty() && whole.hparams.pooling == Pooling::none &&
+      whole.measurable.ok())
     told["removed_probability"] =
         removed_probability(whole, kept, spread_windows(evaluation, length, c.held_out), pool);
   ASSIGN_OR_RETURN(header, read_model_header(c.model));
@@ -130,6 +132,7 @@ Answer run_compress(const CompressCommand& c) {
   std::fprintf(stderr, "memory: up to %.2f GB\n",
                1e-9 * static_cast<double>(plan_memory(source.graph, options, windows).total()));
   FolderCheckpoint state(c.state.empty() ? c.output + ".state" : c.state);  // stays when the run ends early
+  if (!c.state.empty()) RETURN_IF_ERROR(state.lock());
   ASSIGN_OR_RETURN(const CompressReport report,
                    compress::compress(source, options, calibration, evaluation, pool,
                                       {read, [&](std::span<const uint8_t> bytes) { return out.write(bytes); },

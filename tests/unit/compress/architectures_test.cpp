@@ -88,6 +88,17 @@ TEST_CASE("compress: what is calibrated knows of every architecture whether it c
     const bool measures = source->measurable.ok();
     CHECK(measures == (name != "phi3" && name != "gpt2" && name != "gpt-oss" && name != "qwen3moe" &&
                        name != "deepseek2"));
+    if (measures) {  // what is measured is the model that the engine runs
+      ThreadPool pool(2);
+      const std::vector<int32_t> tokens = random_tokens(24, 1, 128);
+      FloatRun run(source->graph, source->weights, pool);
+      run.forward(tokens, false);
+      const Matrix& logits = run.logits();
+      const auto last = logits.row(logits.rows() - 1);
+      CHECK(distance({last.data(), last.data() + last.size()},
+                     logits_of(pool, {{"original.gguf", *golden_bytes(name, variant)}}, tokens)) <
+            kTinyCpuTolerance);
+    }
     CompressOptions options;
     options.bits = 12;
     options.window_tokens = 64;

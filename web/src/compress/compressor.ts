@@ -53,9 +53,9 @@ export class Compressor {
 
   /** Ends the worker and deletes what is kept of this source; files that were made stay. */
   async discard(): Promise<void> {
-    await this.client.call('discard', {}).catch(() => undefined); // of a worker that is gone
+    const done = await this.client.call('discard', {}).then(() => true, () => false);
     await this.client.close();
-    await deleteState(this.plan.id);
+    if (!done) await discardCompression(this.plan.id); // the worker is gone
   }
 }
 

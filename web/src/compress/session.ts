@@ -59,6 +59,8 @@ export class CompressSession implements Handlers<CompressCalls> {
   private unserved: CoreStep | null = null;
   private output: { record: ModelRecord; file: GrowingFile; bytes: number } | null = null;
   private noted = 0;
+  private ended = false;
+  private underWay = '';
 
   constructor(private readonly deps: SessionDeps) {}
 
@@ -94,6 +96,7 @@ export class CompressSession implements Handlers<CompressCalls> {
     return this.alone(async ({ core, plan, state, folder }) => {
       if (!this.analysed) {
         await folder.save({ ...state, lastUsed: this.deps.now() });
+        this.begin('analyse');
         core.analyse();
         await this.drive('analyse', context);
         this.analysed = true;
@@ -114,6 +117,7 @@ export class CompressSession implements Handlers<CompressCalls> {
       const start = this.deps.now();
       const whole = Math.floor(bytes);
       if (this.output && this.output.bytes !== whole) this.dropOutput();
+      this.begin(`make ${whole}`);
       core.make(whole);
       if (state.bytes !== whole) Object.assign(state, { bytes: whole, done: 0 });
       await folder.save({ ...state, lastUsed: start });
@@ -127,15 +131,15 @@ export class CompressSession implements Handlers<CompressCalls> {
 
   discard = async (): Promise<Record<string, never>> => {
     const opened = this.opened;
-    await this.close();
+    await this.endCore(); // nobody may work on the state while it goes: the locks are freed last
     if (opened) await this.deps.removeState(opened.state.id);
-    return {};
+    return this.close();
   };
 
   close = async (): Promise<Record<string, never>> => {
     const opened = this.opened;
     this.opened = null;
-    (await this.starting?.catch(() => null))?.destroy();
+    await this.endCore();
     if (this.output) this.dropOutput();
     if (opened) {
       close(opened.source);
@@ -143,6 +147,18 @@ export class CompressSession implements Handlers<CompressCalls> {
     }
     return {};
   };
+
+  /** Steps of another call than before: what the old ones asked for is not wanted any more. */
+  private begin(what: string): void {
+    if (what !== this.underWay) this.unserved = null;
+    this.underWay = what;
+  }
+
+  private async endCore(): Promise<void> {
+    const core = await this.starting?.catch(() => null);
+    if (!this.ended) core?.destroy();
+    this.ended = true;
+  }
 
   /** From the first byte of the header to a plan. */
   private async prepare(
@@ -256,7 +272,7 @@ export class CompressSession implements Handlers<CompressCalls> {
   /** Says on the device how far the work is, now and then. */
   private async note(done: number): Promise<void> {
     const { state, folder } = this.opened!;
-    state.done = done;
+    state.done = Math.max(state.done, done); // what was done before is skipped in a moment
     const now = this.deps.now();
     if (now - this.noted < kNoteMs) return;
     this.noted = now;

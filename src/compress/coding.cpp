@@ -22,7 +22,8 @@ class Coder {
  private:
   Steps code_table(Target& t, const Statistics& statistics, Matrix& weight);
   Steps code_linear(const LinearOp& op, const Statistics& statistics, std::vector<Matrix>& weights);
-  Steps code_run(const Target& t, Run& run, const MetricFactor& inputs, Matrix& rows);
+  template <typename Read>
+  Steps code_run(const Target& t, Run& run, const MetricFactor& inputs, Read& read);
   Steps restore(Target& t);
   Steps finish(const Target& t);
   void decode_rows(const Target& t, Matrix& weight);
@@ -74,12 +75,13 @@ Steps Coder::code_without_data() {
     if (is_coded(t)) continue;
     const MetricFactor identity{0, {}, std::vector<float>(static_cast<size_t>(t.n_cols), 1.0f)};
     for (Run& run : t.runs) {
-      std::vector<int32_t> rows(static_cast<size_t>(run.n_rows));
-      for (size_t i = 0; i < rows.size(); ++i)
-        rows[i] = static_cast<int32_t>(t.row_of(run.first_row + static_cast<int64_t>(i)));
-      Matrix values;
-      RUN_STEPS(read_weight_rows(source_, t.weight, std::move(rows), values));
-      RUN_STEPS(code_run(t, run, identity, values));
+      const auto read = [&](int64_t first, int64_t n, Matrix& rows) {
+        std::vector<int32_t> wanted(static_cast<size_t>(n));
+        for (size_t i = 0; i < wanted.size(); ++i)
+          wanted[i] = static_cast<int32_t>(t.row_of(run.first_row + first + static_cast<int64_t>(i)));
+        return read_weight_rows(source_, t.weight, std::move(wanted), rows);
+      };
+      RUN_STEPS(code_run(t, run, identity, read));
     }
     RUN_STEPS(finish(t));
   }
@@ -109,30 +111,44 @@ Steps Coder::finish(const Target& t) {
 
 // The weight becomes what the codes say.
 void Coder::decode_rows(const Target& t, Matrix& weight) {
-  for (const Run& run : t.runs) {
-    Matrix rows(run.n_rows, t.n_cols);
-    decode(pool_, options_.seed, run.coded, rows);
-    for (int64_t i = 0; i < run.n_rows; ++i) weight.row(t.row_of(run.first_row + i)) = rows.row(i);
-  }
+  constexpr int64_t kRows = 4096;
+  for (const Run& run : t.runs)
+    for (int64_t first = 0; first < run.n_rows; first += kRows) {
+      Matrix rows(std::min(kRows, run.n_rows - first), t.n_cols);
+      decode(pool_, options_.seed, run.coded, first, rows);
+      for (int64_t i = 0; i < rows.rows(); ++i) weight.row(t.row_of(run.first_row + first + i)) = rows.row(i);
+    }
 }
 
-// Rows of a run, which are independent of each other: some thousands at a time. rows are used up.
-Steps Coder::code_run(const Target& t, Run& run, const MetricFactor& inputs, Matrix& rows) {
+// Rows of a run, which are independent of each other: some thousands at a time, twice. First the largest is
+// looked for, whose size is the run's scale. read(first, n, rows) fills rows with those of the run.
+template <typename Read>
+Steps Coder::code_run(const Target& t, Run& run, const MetricFactor& inputs, Read& read) {
   constexpr int64_t kRows = 256, kValues = 4 << 20;
   const int64_t at_once = std::max<int64_t>(1, kValues / (kRows * t.n_cols)) * kRows;
-  if (t.rotated)
-    to_code_space(pool_, options_.seed, rows);
-  else
-    to_code_order(pool_, rows);
-  CodedMatrix coded = prepare_coded(run.coded.bits, rows, 0, rows.rows());
-  for (int64_t first = 0; first < rows.rows(); first += at_once) {
-    const int64_t end = std::min(rows.rows(), first + at_once);
-    for_items(pool_, (end - first + kRows - 1) / kRows, [&](int64_t i) {
-      const int64_t begin = first + i * kRows;
-      quantize_rows(inputs, nullptr, begin, std::min(end, begin + kRows), rows, coded);
-    });
-    done_ += (end - first) * t.n_cols;
-    co_yield progress();
+  Matrix rows;
+  float largest = 0;
+  CodedMatrix coded;
+  for (const bool codes : {false, true}) {
+    if (codes) coded = prepare_coded(run.coded.bits, largest, run.n_rows, t.n_cols);
+    for (int64_t first = 0; first < run.n_rows; first += at_once) {
+      const int64_t n = std::min(run.n_rows - first, at_once);
+      RUN_STEPS(read(first, n, rows));
+      if (t.rotated)
+        to_code_space(pool_, options_.seed, rows);
+      else
+        to_code_order(pool_, rows);
+      if (!codes) {
+        largest = std::max(largest, rows.rowwise().squaredNorm().maxCoeff());
+        continue;
+      }
+      coded.first_row = -first;  // rows begin there
+      for_items(pool_, (n + kRows - 1) / kRows, [&](int64_t i) {
+        quantize_rows(inputs, nullptr, i * kRows, std::min(n, (i + 1) * kRows), rows, coded);
+      });
+      done_ += n * t.n_cols;
+      co_yield progress();
+    }
   }
   run.coded = {coded.bits, coded.scale, pack(coded)};
   co_return Status();
@@ -144,9 +160,12 @@ Steps Coder::code_table(Target& t, const Statistics& statistics, Matrix& weight)
     const MetricFactor inputs =
         factor_inputs(pool_, input_metric(statistics, t), options_.seed, options_.damping.inputs);
     for (Run& run : t.runs) {
-      Matrix rows(run.n_rows, t.n_cols);
-      for (int64_t i = 0; i < run.n_rows; ++i) rows.row(i) = weight.row(t.row_of(run.first_row + i));
-      RUN_STEPS(code_run(t, run, inputs, rows));
+      const auto read = [&](int64_t first, int64_t n, Matrix& rows) -> Steps {
+        rows.resize(n, t.n_cols);
+        for (int64_t i = 0; i < n; ++i) rows.row(i) = weight.row(t.row_of(run.first_row + first + i));
+        co_return Status();
+      };
+      RUN_STEPS(code_run(t, run, inputs, read));
     }
     RUN_STEPS(finish(t));
   }

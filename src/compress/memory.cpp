@@ -7,7 +7,8 @@
 namespace nutshell::compress {
 namespace {
 
-constexpr uint64_t kReadBytes = 16u << 20;  // stored bytes of a tensor on their way
+constexpr uint64_t kReadBytes = 16u << 20;   // stored bytes of a tensor on their way
+constexpr uint64_t kChunkBytes = 64u << 20;  // of rows that are coded at a time, with copies
 
 uint64_t moments_of(int64_t n, int64_t most) {
   uint64_t values = 0;
@@ -18,6 +19,7 @@ uint64_t moments_of(int64_t n, int64_t most) {
 // Sizes of a graph in bytes, activations per token.
 struct Sizes {
   uint64_t weights = 0, codes = 0, largest_target = 0;
+  uint64_t largest_op = 0;            // values of the matrices of one product
   uint64_t moments = 0, outputs = 0;  // of all; those of gradients alone
   uint64_t largest_moments = 0;
   uint64_t kept = 0, layer = 0, logits = 0;
@@ -26,7 +28,7 @@ struct Sizes {
 void add_product(const Graph& graph, const LinearOp& op, int64_t most, Sizes& s) {
   const int64_t n_in = graph.acts[static_cast<size_t>(op.in)].width;
   const bool head = op.parts[0].out == graph.logits;
-  uint64_t live = 4 * static_cast<uint64_t>(n_in);
+  uint64_t live = 4 * static_cast<uint64_t>(n_in), values = 0;
   const uint64_t inputs = moments_of(n_in, head ? n_in : most);
   s.moments += (head ? 2 : 1) * inputs;
   if (head) s.outputs += 2 * inputs;
@@ -35,11 +37,13 @@ void add_product(const Graph& graph, const LinearOp& op, int64_t most, Sizes& s)
     const int64_t n_out = graph.weights[static_cast<size_t>(part.weight)].n_rows;
     live += 2 * static_cast<uint64_t>(n_out);
     if (head) continue;
+    values += static_cast<uint64_t>(n_in * n_out);
     const uint64_t outputs = moments_of(n_out, most);
     s.moments += outputs;
     s.outputs += outputs;
     s.largest_moments = std::max(s.largest_moments, outputs);
   }
+  s.largest_op = std::max(s.largest_op, values);
   if (!head) s.layer = std::max(s.layer, live * sizeof(float));
 }
 
@@ -62,10 +66,14 @@ Sizes sizes_of(const Graph& graph, int64_t most) {
 
 MemoryPlan plan_memory(const Graph& graph, const CompressOptions& options, int64_t windows) {
   const Sizes s = sizes_of(graph, options.most_moments);
-  // A matrix in code space, its codes a byte each, and the bytes that are kept of it.
-  const uint64_t coded = 5 * s.largest_target + s.largest_target / 2;
-  if (options.data_free) return {coded + std::min(kReadBytes, 4 * s.largest_target), 0, 0, s.codes};
-  const uint64_t target = coded + 4 * s.largest_target;  // and the rows they decode to
+  // Codes of a matrix, a byte each, and the bytes that are kept of it; some of its rows in code space.
+  const uint64_t coded =
+      s.largest_target + s.largest_target / 2 + std::min(kChunkBytes, 4 * s.largest_target);
+  if (options.data_free)  // its size is measured on all of it
+    return {std::max(coded, 4 * s.largest_target) + std::min(kReadBytes, 4 * s.largest_target), 0, 0,
+            s.codes};
+  // Of a product the matrices in code space, and the rows they decode to, too.
+  const uint64_t target = std::max(coded, 9 * s.largest_op + s.largest_op / 2);
   const auto tokens = static_cast<uint64_t>(options.window_tokens);
   // While a matrix is coded: two factors, each with three copies in f64.
   const uint64_t factors = 2 * 7 * s.largest_moments;

@@ -25,17 +25,21 @@ void to_code_space(ThreadPool& pool, uint64_t seed, Matrix& w) {
   to_code_order(pool, w);
 }
 
-CodedMatrix prepare_coded(int bits, const Matrix& w, int64_t first, int64_t n) {
+CodedMatrix prepare_coded(int bits, float largest, int64_t n_rows, int64_t n_cols) {
   CodedMatrix c;
   c.bits = bits;
+  c.n_rows = n_rows;
+  c.n_cols = n_cols;
+  c.codes.resize(static_cast<size_t>(n_rows * n_cols));
+  c.row_scales.resize(static_cast<size_t>(n_rows));
+  const float size = std::sqrt(largest / static_cast<float>(n_cols));
+  c.scale = size > 0 ? size * default_trellis(trellis_type(bits)).step : 1.0f;
+  return c;
+}
+
+CodedMatrix prepare_coded(int bits, const Matrix& w, int64_t first, int64_t n) {
+  CodedMatrix c = prepare_coded(bits, w.middleRows(first, n).rowwise().squaredNorm().maxCoeff(), n, w.cols());
   c.first_row = first;
-  c.n_rows = n;
-  c.n_cols = w.cols();
-  c.codes.resize(static_cast<size_t>(n * w.cols()));
-  c.row_scales.resize(static_cast<size_t>(n));
-  const float largest =
-      std::sqrt(w.middleRows(first, n).rowwise().squaredNorm().maxCoeff() / static_cast<float>(w.cols()));
-  c.scale = largest > 0 ? largest * default_trellis(trellis_type(bits)).step : 1.0f;
   return c;
 }
 
@@ -145,12 +149,13 @@ std::vector<uint8_t> pack(const CodedMatrix& c) {
   return out;
 }
 
-void decode(ThreadPool& pool, uint64_t seed, const CodedRows& coded, Matrix& rows) {
+void decode(ThreadPool& pool, uint64_t seed, const CodedRows& coded, int64_t first, Matrix& rows) {
   const DType dtype = trellis_type(coded.bits);
   TrellisCode code = default_trellis(dtype).code;
   code.scale = coded.scale;
   for_items(pool, (rows.rows() + kTrellisRows - 1) / kTrellisRows, [&](int64_t s) {
-    const uint8_t* superrow = coded.bytes.data() + s * trellis_superrow_bytes(dtype, rows.cols());
+    const uint8_t* superrow =
+        coded.bytes.data() + (first / kTrellisRows + s) * trellis_superrow_bytes(dtype, rows.cols());
     for (int64_t r = s * kTrellisRows; r < std::min(rows.rows(), (s + 1) * kTrellisRows); ++r)
       decode_trellis_row(dtype, code, superrow, static_cast<int>(r % kTrellisRows), rows.cols(),
                          rows.row(r).data());

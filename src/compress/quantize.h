@@ -39,7 +39,9 @@ double coding_error(int bits);
 void to_code_order(ThreadPool& pool, Matrix& w);
 void to_code_space(ThreadPool& pool, uint64_t seed, Matrix& w);
 
-// Makes coded ready for quantize_rows of rows [first, first + n) of w (in code space).
+// Ready for quantize_rows of n rows; largest: the most that the squared size of a row is. The same of rows
+// [first, first + n) of w (in code space).
+CodedMatrix prepare_coded(int bits, float largest, int64_t n_rows, int64_t n_cols);
 CodedMatrix prepare_coded(int bits, const Matrix& w, int64_t first, int64_t n);
 
 // Superrows of 16 rows as in a file (rows beyond the last have scale 0).
@@ -51,7 +53,7 @@ struct CodedRows {
   float scale = 1.0f;
   std::vector<uint8_t> bytes;  // as pack() makes them; empty: not coded yet
 };
-// As f32, in their own basis. rows: [n_rows, n_cols], the shape that was packed.
-void decode(ThreadPool& pool, uint64_t seed, const CodedRows& coded, Matrix& rows);
+// As f32, in their own basis. rows: [n, n_cols], those from `first` on, a multiple of 16.
+void decode(ThreadPool& pool, uint64_t seed, const CodedRows& coded, int64_t first, Matrix& rows);
 
 }  // namespace nutshell::compress

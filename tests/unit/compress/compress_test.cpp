@@ -207,7 +207,7 @@ TEST_CASE("compress: feedback lowers the error in the metric it is given, whole 
     const RowFactor out = factor_outputs(rows, order, 0.01);
     CodedMatrix coded = prepare_coded(3, ordered, 0, m);
     quantize_rows(in, outputs ? &out : nullptr, 0, m, ordered, coded);
-    decode(pool, 5, {3, coded.scale, pack(coded)}, ordered);
+    decode(pool, 5, {3, coded.scale, pack(coded)}, 0, ordered);
     for (int64_t i = 0; i < m; ++i) w.row(order[static_cast<size_t>(i)]) = ordered.row(i);
     const Matrix e = before - w;
     return static_cast<double>((a * e * h).cwiseProduct(e).sum());
@@ -363,7 +363,7 @@ TEST_CASE("compress: healing brings the logits nearer, in the numbers that a fil
       CodedMatrix coded = prepare_coded(2, w, 0, w.rows());
       quantize_rows(factor_metric(Matrix::Zero(w.cols(), w.cols()), 0), nullptr, 0, w.rows(), w, coded);
       t.runs[0].coded = {2, coded.scale, pack(coded)};
-      decode(pool, 1, t.runs[0].coded, w);
+      decode(pool, 1, t.runs[0].coded, 0, w);
     }
     REQUIRE(run_to_end(heal(*source, windows, steps, pool, targets, after), {}).ok());
     return after;
@@ -385,7 +385,7 @@ TEST_CASE("compress: healing brings the logits nearer, in the numbers that a fil
   // The rows are what the codes give with the scales of the file.
   const Target& t = targets[1];
   Matrix decoded(t.n_rows, t.n_cols);
-  decode(one, 1, t.runs[0].coded, decoded);
+  decode(one, 1, t.runs[0].coded, 0, decoded);
   const Matrix& kept = after[static_cast<size_t>(t.weight)];
   CHECK((decoded - kept).norm() < 1e-4f * kept.norm());
 }

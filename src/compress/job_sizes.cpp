@@ -47,10 +47,8 @@ uint64_t CompressJob::kept_bytes(uint64_t bytes) const {
   uint64_t calibration_tokens = 0;
   for (const std::span<const int32_t> window : windows_) calibration_tokens += window.size();
   const Statistics statistics = no_statistics(source_.graph);
-  for (const GatheredOf& of : all_gathered(statistics)) {
-    const uint64_t moments = moments_bytes(moments_width(of), options_.most_moments);
-    if (options_.data_free) continue;
-    (of.outputs ? total : inputs) += moments;
+  for (const GatheredOf& of : options_.data_free ? std::vector<GatheredOf>() : all_gathered(statistics)) {
+    (of.outputs ? total : inputs) += moments_bytes(moments_width(of), options_.most_moments);
     if (!of.outputs) total += sizeof(uint64_t) + calibration_tokens * sizeof(float);
   }
   total += std::max(bytes, inputs);  // codes, all but, come when inputs are not needed any more

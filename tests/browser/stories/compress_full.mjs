@@ -66,11 +66,11 @@ async function measuredShare(app) {
   return percent === undefined ? null : Number(percent);
 }
 
-/** Names of the entries that compressions have on the device. */
+/** Names of the files that compressions have on the device: encoded, and of those being written with an end of their own. */
 const entries = (page) => page.evaluate(async () => {
   const names = [];
   const top = await (await navigator.storage.getDirectory()).getDirectoryHandle('nutshell-compress');
-  for await (const folder of top.values()) for await (const name of folder.keys()) names.push(decodeURIComponent(name));
+  for await (const folder of top.values()) for await (const name of folder.keys()) names.push(name);
   return names;
 });
 
@@ -112,7 +112,7 @@ async function smolLm({ app: firstApp, page: firstPage, context, profile, server
   await app.hook('smaller-slider').waitFor({ timeout: 60 * kMinute });
   const measuring = (performance.now() - start) / 1000;
   longTasks.push(...(await takeLongTasks(page)));
-  check(!(await entries(page)).some((name) => name.startsWith('inputs ')), 'what only measuring needs is deleted');
+  check(!(await entries(page)).some((name) => name.startsWith('inputs%20')), 'what only measuring needs is deleted');
   const places = await sizes(page);
   const made = [];
   for (const wanted of kSizes) {

@@ -8,11 +8,13 @@
 #include <sstream>
 #include <string>
 
+#include "support/golden_dir.h"
+
 namespace nutshell::test {
 
 // Precondition: the file exists (the test fails otherwise).
 inline nlohmann::json read_golden(const std::string& path) {
-  std::ifstream in(std::string(NUTSHELL_GOLDEN_DIR) + "/" + path);
+  std::ifstream in(golden_dir() + "/" + path);
   std::stringstream text;
   text << in.rdbuf();
   nlohmann::json json = nlohmann::json::parse(text.str(), nullptr, false);

@@ -9,6 +9,7 @@
 #include "compress/prune_vocabulary.h"
 #include "compress/source.h"
 #include "compress/texts.h"
+#include "support/golden_dir.h"
 #include "support/loading.h"
 #include "support/tiny_gguf.h"
 #include "support/vocabulary_file.h"
@@ -19,7 +20,7 @@ using namespace nutshell::compress;
 namespace {
 
 std::string sample_text() {
-  std::ifstream file(std::string(NUTSHELL_GOLDEN_DIR) + "/text/docutils_problems.txt");
+  std::ifstream file(test::golden_dir() + "/text/docutils_problems.txt");
   REQUIRE(file.good());
   std::stringstream text;
   text << file.rdbuf();

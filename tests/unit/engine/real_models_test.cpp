@@ -30,7 +30,7 @@ constexpr bool kSlow = false;
 const bool kSkipLarge = kSlow || std::getenv("NUTSHELL_FULL") == nullptr;
 
 std::string read_text(const std::string& name) {
-  std::ifstream in(std::string(NUTSHELL_GOLDEN_DIR) + "/text/" + name, std::ios::binary);
+  std::ifstream in(test::golden_dir() + "/text/" + name, std::ios::binary);
   std::stringstream text;
   text << in.rdbuf();
   return text.str();

@@ -99,7 +99,7 @@ TEST_CASE("random bits decode without undefined behaviour, at any address, block
 }
 
 TEST_CASE("every file of src/quant is a listed format or shared, and every format has its file") {
-  const std::filesystem::path folder = std::filesystem::path(NUTSHELL_GOLDEN_DIR) / "../../src/quant";
+  const std::filesystem::path folder = std::filesystem::path(test::golden_dir()) / "../../src/quant";
   const std::set<std::string> shared = {"block.h",  "encode.h",   "fit.h",       "format.cpp",
                                         "format.h", "k_scales.h", "trellis.cpp", "trellis.h"};
   std::set<std::string> found, wanted = shared;

@@ -16,6 +16,7 @@
 #include "base/rng.h"
 #include "sample/exp.h"
 #include "sample/stage.h"
+#include "support/golden_dir.h"
 
 using namespace nutshell;
 
@@ -373,7 +374,7 @@ TEST_CASE("sampler: every stage file is in stages.def and every entry has its fi
 #define X(name) listed.insert(#name);
 #include "sample/stages.def"
 #undef X
-  const std::filesystem::path folder = std::filesystem::path(NUTSHELL_GOLDEN_DIR) / "../../src/sample";
+  const std::filesystem::path folder = std::filesystem::path(test::golden_dir()) / "../../src/sample";
   std::set<std::string> files;
   for (const auto& entry : std::filesystem::directory_iterator(folder)) {
     if (entry.path().extension() == ".cpp" && entry.path().stem() != "sampler") {

@@ -228,7 +228,9 @@ void ThreadPool::run(const std::function<void(Worker&)>& fn) {
   s.take_part(0, n);
 }
 
-void Worker::barrier() { pool_->barrier(n_threads_); }
+void Worker::barrier() {
+  if (n_threads_ > 1) pool_->barrier(n_threads_);
+}
 
 #else  // one thread
 

@@ -13,7 +13,7 @@ namespace nutshell {
 
 struct PoolState;
 
-// What a running function knows of its thread.
+// What a running function knows of its thread. One that no pool made is the only thread.
 class Worker {
  public:
   int thread() const { return thread_; }

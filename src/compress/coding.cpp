@@ -34,6 +34,17 @@ class Coder {
     return it == targets_.end() ? nullptr : &*it;
   }
   Target& target(const LinearOp::Part& part) { return *target_of(part.weight); }
+  // Whether all threads on one matrix after the other end sooner than a thread for each matrix.
+  bool together(const LinearOp& op, const std::vector<size_t>& parts) {
+    double largest = 0, all = 0;
+    for (const size_t p : parts) {
+      const auto rows = static_cast<double>(target(op.parts[p]).n_rows);
+      all += rows;
+      largest = std::max(largest, rows);
+    }
+    const int n = pool_.n_threads();
+    return all / quantize_speedup(n) < std::max(largest, all / n);
+  }
   static bool is_coded(const Target& t) { return !t.runs[0].coded.bytes.empty(); }
   // Those parts of an op that are targets and not coded yet.
   std::vector<size_t> parts_to_code(const LinearOp& op) {
@@ -190,7 +201,7 @@ Moments Coder::input_moments(const LinearOp& op, const Statistics& statistics) c
   return sum;
 }
 
-// Matrices of one input, whose factor is made once: one item each.
+// Matrices of one input, whose factor is made once.
 Steps Coder::code_linear(const LinearOp& op, const Statistics& statistics, std::vector<Matrix>& weights) {
   const auto weight = [&](size_t part) -> Matrix& {
     return weights[static_cast<size_t>(op.parts[part].weight)];
@@ -204,8 +215,7 @@ Steps Coder::code_linear(const LinearOp& op, const Statistics& statistics, std::
   const MetricFactor inputs =
       factor_inputs(pool_, input_moments(op, statistics), options_.seed, options_.damping.inputs);
   for (const size_t p : parts) to_code_space(pool_, options_.seed, weight(p));
-  for_items(pool_, static_cast<int64_t>(parts.size()), [&](int64_t i) {
-    const size_t p = parts[static_cast<size_t>(i)];
+  const auto code_part = [&](size_t p, ThreadPool* pool) {
     const auto id = static_cast<size_t>(op.parts[p].weight);
     Target& t = target(op.parts[p]);
     const RowFactor outputs =
@@ -214,10 +224,16 @@ Steps Coder::code_linear(const LinearOp& op, const Statistics& statistics, std::
     for (int64_t r = 0; r < t.n_rows; ++r) rows.row(r) = weights[id].row(t.row_of(r));
     for (Run& run : t.runs) {
       CodedMatrix coded = prepare_coded(run.coded.bits, rows, run.first_row, run.n_rows);
-      quantize_rows(inputs, &outputs, run.first_row, run.first_row + run.n_rows, rows, coded);
+      quantize_rows(inputs, &outputs, run.first_row, run.first_row + run.n_rows, rows, coded, pool);
       run.coded = {coded.bits, coded.scale, pack(coded)};
     }
-  });
+  };
+  if (together(op, parts)) {
+    for (const size_t p : parts) code_part(p, &pool_);
+  } else {
+    for_items(pool_, static_cast<int64_t>(parts.size()),
+              [&](int64_t i) { code_part(parts[static_cast<size_t>(i)], nullptr); });
+  }
   for (const size_t p : parts) {
     decode_rows(target(op.parts[p]), weight(p));
     done_ += weight(p).size();

@@ -1,6 +1,7 @@
 #include "compress/quantize.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <iterator>
 
@@ -61,42 +62,101 @@ struct RowCode {
   double error = 1e300;  // in the metric of the columns
 };
 
-// A row to be coded, and what it is in the metric: row M.
-struct RowTarget {
-  Vector values, in_metric;
+// The codes of a row at a unit of the tables' step.
+struct Try {
+  std::vector<uint8_t> codes;
+  Vector values;  // what they say
+  Vector left;    // of the row in the metric, in the same unit
 };
 
-// The codes of target at a unit of the tables' step, with the scale that is best for them in the metric: with
-// y = row M, sum d (t - a q)^2 is least at a = <t, q> / <q, q>.
-void code_row(TrellisEncoder& encoder, const MetricFactor& inputs, const RowTarget& target, float unit,
-              RowCode& out) {
-  const int64_t n = target.values.size();
-  const auto size = static_cast<size_t>(n);
-  const Vector scaled = target.values / unit, t = target.in_metric / unit;
-  Vector left(n);
-  out.codes.resize(size);
-  out.values.resize(n);
-  encoder.encode({scaled.data(), size}, out.codes, {out.values.data(), size}, {left.data(), size});
-  const Vector q = t - left;
-  const Eigen::Map<const Vector> d(inputs.d.data(), n);
-  const Vector dq = q.cwiseProduct(d);
-  const float a = std::clamp(dq.dot(t) / std::max(dq.dot(q), 1e-30f), 0.7f, 1.5f);
-  out.scale = unit * a;
-  left = (t - a * q) * unit;
-  out.error = static_cast<double>(left.cwiseProduct(left).dot(d));
+void code_row(TrellisEncoder& encoder, const Vector& row, float unit, Try& out) {
+  const auto size = static_cast<size_t>(row.size());
+  const Vector scaled = row / unit;
+  encoder.encode({scaled.data(), size}, out.codes, {out.values.data(), size}, {out.left.data(), size});
 }
 
-// What the errors of the rows before `row` leave it to aim at.
-void add_feedback(const RowFactor& outputs, int64_t row, const Matrix& errors, Vector& target) {
+// Which of a row's tries is the one, with the scale that is best for it in the metric.
+struct Choice {
+  const Try* code = nullptr;  // none: a row of zeros
+  float scale = 0;
+  double error = 1e300;  // in the metric
+};
+
+// With y = row M, the sum d (t - a q)^2 is least at a = <t, q> / <q, q>.
+void consider(const Try& code, const Vector& in_metric, float unit, const MetricFactor& inputs,
+              Choice& best) {
+  const Vector t = in_metric / unit, q = t - code.left;
+  const Eigen::Map<const Vector> d(inputs.d.data(), t.size());
+  const Vector dq = q.cwiseProduct(d);
+  const float a = std::clamp(dq.dot(t) / std::max(dq.dot(q), 1e-30f), 0.7f, 1.5f);
+  const Vector left = (t - a * q) * unit;
+  const auto error = static_cast<double>(left.cwiseProduct(left).dot(d));
+  if (error < best.error) best = {&code, unit * a, error};
+}
+
+// Columns [begin, end) of `row` and what the errors of the rows before it leave them to aim at.
+void add_feedback(const RowFactor& outputs, int64_t row, const Matrix& errors, int64_t begin, int64_t end,
+                  Vector& target) {
   const auto [b, place] = outputs.places[static_cast<size_t>(row)];
   const RowFactor::Block& block = outputs.blocks[static_cast<size_t>(b)];
   std::vector<float> by(static_cast<size_t>(place));
   std::vector<const float*> rows(by.size());
   for (size_t i = 0; i < by.size(); ++i) {
     by[i] = block.m(static_cast<int64_t>(i), place);
-    rows[i] = errors.row(block.rows[i]).data();
+    rows[i] = errors.row(block.rows[i]).data() + begin;
   }
-  add_rows(by, rows, target.size(), target.data());
+  add_rows(by, rows, end - begin, target.data() + begin);
+}
+
+// What the threads that code rows together share.
+struct RowsAtWork {
+  const MetricFactor& inputs;
+  const RowFactor* outputs;
+  int64_t begin, end;
+  Matrix& rotated;
+  CodedMatrix& coded;
+  Vector target, in_metric;  // of the row at work
+  std::array<Try, kTries> tries;
+};
+
+// The row's codes and its error, out of its tries.
+void take_best(RowsAtWork& work, int64_t r, float sigma) {
+  CodedMatrix& coded = work.coded;
+  const float step = default_trellis(trellis_type(coded.bits)).step;
+  Choice best;
+  for (int i = 0; sigma > 0 && i < kTries; ++i)
+    consider(work.tries[static_cast<size_t>(i)], work.in_metric,
+             kScales[coded.bits - kMinTrellisBits][i] * sigma, work.inputs, best);
+  const int64_t at = r - coded.first_row, n = work.target.size();
+  const uint16_t half = f32_to_f16(best.scale * step / coded.scale);
+  coded.row_scales[static_cast<size_t>(at)] = half;
+  if (best.code == nullptr) return;  // its codes are zeros
+  std::copy(best.code->codes.begin(), best.code->codes.end(), coded.codes.begin() + at * n);
+  work.rotated.row(r) -= best.code->values * (f16_to_f32(half) * coded.scale / step);
+}
+
+// Every thread of a run calls it. A row's tries are what they share out; rows wait for each other.
+void code_rows(Worker& worker, RowsAtWork& work) {
+  const int64_t n = work.rotated.cols();
+  const int bits = work.coded.bits;
+  TrellisEncoder encoder(bits, work.inputs);
+  const Worker::Range mine = worker.share(n, 8);
+  for (int64_t r = work.begin; r < work.end; ++r) {
+    const int64_t width = mine.end - mine.begin;
+    work.target.segment(mine.begin, width) = work.rotated.row(r).segment(mine.begin, width);
+    if (work.outputs != nullptr)
+      add_feedback(*work.outputs, r, work.rotated, mine.begin, mine.end, work.target);
+    worker.barrier();
+    float sigma = std::sqrt(work.target.squaredNorm() / static_cast<float>(n));
+    if (sigma <= 1e-20f) sigma = 0;
+    if (worker.thread() == worker.n_threads() - 1) work.in_metric = multiply(work.target, work.inputs);
+    for (int i = worker.thread(); sigma > 0 && i < kTries; i += worker.n_threads())
+      code_row(encoder, work.target, kScales[bits - kMinTrellisBits][i] * sigma,
+               work.tries[static_cast<size_t>(i)]);
+    worker.barrier();
+    if (worker.thread() == 0) take_best(work, r, sigma);
+    worker.barrier();
+  }
 }
 
 }  // namespace
@@ -106,30 +166,19 @@ double coding_error(int bits) {
   return kErrors[bits - kMinTrellisBits];
 }
 
+double quantize_speedup(int n_threads) {
+  const int turns = (kTries + n_threads - 1) / n_threads;
+  return static_cast<double>(kTries) / turns;
+}
+
 void quantize_rows(const MetricFactor& inputs, const RowFactor* outputs, int64_t begin, int64_t end,
-                   Matrix& rotated, CodedMatrix& coded) {
+                   Matrix& rotated, CodedMatrix& coded, ThreadPool* pool) {
   const int64_t n = rotated.cols();
-  const float step = default_trellis(trellis_type(coded.bits)).step;
-  TrellisEncoder encoder(coded.bits, inputs);
-  RowTarget target;
-  RowCode best, other;
-  for (int64_t r = begin; r < end; ++r) {
-    target.values = rotated.row(r);
-    if (outputs != nullptr) add_feedback(*outputs, r, rotated, target.values);
-    target.in_metric = multiply(target.values, inputs);
-    const float sigma = std::sqrt(target.values.squaredNorm() / static_cast<float>(n));
-    best = {std::vector<uint8_t>(static_cast<size_t>(n)), Vector::Zero(n)};
-    if (sigma > 1e-20f)
-      for (const float by : kScales[coded.bits - kMinTrellisBits]) {
-        code_row(encoder, inputs, target, by * sigma, other);
-        if (other.error < best.error) std::swap(best, other);
-      }
-    const int64_t at = r - coded.first_row;
-    std::copy(best.codes.begin(), best.codes.end(), coded.codes.begin() + at * n);
-    const uint16_t half = f32_to_f16(best.scale * step / coded.scale);
-    coded.row_scales[static_cast<size_t>(at)] = half;
-    rotated.row(r) -= best.values * (f16_to_f32(half) * coded.scale / step);
-  }
+  RowsAtWork work{inputs, outputs, begin, end, rotated, coded, Vector(n), {}, {}};
+  for (Try& each : work.tries) each = {std::vector<uint8_t>(static_cast<size_t>(n)), Vector(n), Vector(n)};
+  if (pool != nullptr) return pool->run([&](Worker& worker) { code_rows(worker, work); });
+  Worker alone;
+  code_rows(alone, work);
 }
 
 std::vector<uint8_t> pack(const CodedMatrix& c) {

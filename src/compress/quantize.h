@@ -27,10 +27,13 @@ struct CodedMatrix {
 
 // Rows [begin, end) of rotated: rotated columns in stream order. They become their errors: with outputs,
 // those of the rows before begin are what its rows aim to make up for. Without (null) rows do not see each
-// other. coded gets its rows. Deterministic; single-threaded, so that matrices (or, without outputs, ranges
-// of rows) can be coded at the same time.
+// other. coded, fresh from prepare_coded, gets its rows. pool: what a row is tried with is shared out, three
+// threads at most have work; null: the calling thread alone, so that matrices (or, without outputs, ranges of
+// rows) can be coded at the same time. The same bits either way.
 void quantize_rows(const MetricFactor& inputs, const RowFactor* outputs, int64_t begin, int64_t end,
-                   Matrix& rotated, CodedMatrix& coded);
+                   Matrix& rotated, CodedMatrix& coded, ThreadPool* pool = nullptr);
+// How many threads' work quantize_rows does with so many.
+double quantize_speedup(int n_threads);
 
 // Squared error of quantize_rows in the metric, for rows of unit variance.
 double coding_error(int bits);

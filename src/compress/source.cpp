@@ -161,7 +161,7 @@ void mix_bytes(uint64_t& mark, const void* bytes, size_t n) {
 }
 
 Steps mark_source(const SourceModel& model, uint64_t& mark) {
-  constexpr uint64_t kSample = 512;  // bytes of every tensor, from its middle: other weights differ there
+  constexpr uint64_t kAtOnce = 4 << 20;
   std::vector<uint8_t> bytes;
   mix_bytes(mark, &model.header.file_bytes, sizeof model.header.file_bytes);
   for (const RopeSpec& rope : model.graph.ropes)
@@ -176,13 +176,12 @@ Steps mark_source(const SourceModel& model, uint64_t& mark) {
       continue;
     }
     for (const TensorPiece& piece : t.pieces) mix_bytes(mark, &piece.offset, sizeof piece.offset);
-    std::vector<ByteRange> ranges = ranges_of(t);
-    if (ranges.empty()) continue;
-    ByteRange& range = ranges[ranges.size() / 2];
-    range.offset += range.length / 2;
-    range.length = std::min(kSample, range.length - range.length / 2);
-    RUN_STEPS(read_ranges({range}, bytes));
-    mix_bytes(mark, bytes.data(), bytes.size());
+    for (const ByteRange& range : ranges_of(t))
+      for (uint64_t at = 0; at < range.length; at += kAtOnce) {
+        const ByteRange part{range.file, range.offset + at, std::min(kAtOnce, range.length - at)};
+        RUN_STEPS(read_ranges({part}, bytes));
+        mix_bytes(mark, bytes.data(), bytes.size());
+      }
   }
   co_return Status();
 }

@@ -36,7 +36,7 @@ Steps read_weight(const SourceModel& model, WeightId id, Matrix& weight);
 Steps read_weight_rows(const SourceModel& model, WeightId id, std::vector<int32_t> rows, Matrix& values);
 // A tensor's bytes in its format; plain_bytes() of them.
 Steps read_tensor_bytes(const SourceModel& model, const TensorEntry& tensor, std::vector<uint8_t>& bytes);
-// Tells this model from others: the index and some values of every tensor.
+// Tells this model from others: the index and all bytes of the tensors, which are read once for it.
 Steps mark_source(const SourceModel& model, uint64_t& mark);
 
 // Mixes bytes into a mark.

@@ -7,27 +7,37 @@
 namespace nutshell {
 namespace {
 
-// log(sum(exp(logits))) in double precision.
-double log_sum_exp(std::span<const float> logits) {
-  const float top = *std::max_element(logits.begin(), logits.end());
+// What a position's logits say, in double precision.
+struct Score {
+  double nll = 0.0, kl = 0.0;
+  bool agreed = false;
+};
+
+// next: the token that followed.
+void score_alone(std::span<const float> logits, int32_t next, Score& score) {
+  const double top = static_cast<double>(*std::max_element(logits.begin(), logits.end()));
   double sum = 0.0;
-  for (float l : logits) sum += std::exp(static_cast<double>(l - top));
-  return static_cast<double>(top) + std::log(sum);
+  for (const float l : logits) sum += std::exp(static_cast<double>(l) - top);
+  score.nll = top + std::log(sum) - static_cast<double>(logits[static_cast<size_t>(next)]);
 }
 
-double kl_divergence(std::span<const float> reference, double reference_lse, std::span<const float> logits,
-                     double lse) {
-  double kl = 0.0;
+// KL = sum p (log p - log q), p and q being softmaxes: the mean of the difference of the logits, less that of
+// the logarithms of their sums.
+void score_both(std::span<const float> wanted, std::span<const float> logits, int32_t next, Score& score) {
+  const auto likeliest = std::max_element(logits.begin(), logits.end());
+  const auto expected = std::max_element(wanted.begin(), wanted.end());
+  const double top_p = static_cast<double>(*expected), top_q = static_cast<double>(*likeliest);
+  double sum_p = 0.0, sum_q = 0.0, difference = 0.0;
   for (size_t i = 0; i < logits.size(); ++i) {
-    const double log_p = static_cast<double>(reference[i]) - reference_lse;
-    const double p = std::exp(log_p);
-    if (p > 0.0) kl += p * (log_p - (static_cast<double>(logits[i]) - lse));
+    const double l = static_cast<double>(wanted[i]) - top_p, m = static_cast<double>(logits[i]) - top_q;
+    const double p = std::exp(l);
+    sum_p += p;
+    sum_q += std::exp(m);
+    difference += p * (l - m);
   }
-  return kl;
-}
-
-size_t arg_max(std::span<const float> logits) {
-  return static_cast<size_t>(std::max_element(logits.begin(), logits.end()) - logits.begin());
+  score.nll = top_q + std::log(sum_q) - static_cast<double>(logits[static_cast<size_t>(next)]);
+  score.kl = difference / sum_p - std::log(sum_p) + std::log(sum_q);
+  score.agreed = likeliest - logits.begin() == expected - wanted.begin();
 }
 
 struct Sums {
@@ -35,22 +45,31 @@ struct Sums {
   int64_t agreed = 0, scored = 0;
 };
 
-// Scores window[first + 1 .. first + n] from the logits of rows first .. first + n - 1, which a step just
-// gave.
-void score_rows(const Model& model, const Model* reference, std::span<const int32_t> next, Sums& sums) {
-  for (size_t i = 0; i < next.size(); ++i) {
-    const std::span<const float> logits = model.backend->logits(static_cast<int64_t>(i));
-    const double lse = log_sum_exp(logits);
-    sums.nll += lse - static_cast<double>(logits[static_cast<size_t>(next[i])]);
-    ++sums.scored;
-    if (reference == nullptr) continue;
-    const std::span<const float> wanted = reference->backend->logits(static_cast<int64_t>(i));
-    sums.kl += kl_divergence(wanted, log_sum_exp(wanted), logits, lse);
-    sums.agreed += arg_max(wanted) == arg_max(logits);
+// next[i] followed row i of the logits that a step just gave.
+void score_rows(const Model& model, const Model* reference, std::span<const int32_t> next, ThreadPool& pool,
+                Sums& sums) {
+  std::vector<Score> scores(next.size());
+  pool.run([&](Worker& worker) {
+    const Worker::Range mine = worker.share(static_cast<int64_t>(next.size()));
+    for (int64_t i = mine.begin; i < mine.end; ++i) {
+      const auto at = static_cast<size_t>(i);
+      const std::span<const float> logits = model.backend->logits(i);
+      if (reference == nullptr)
+        score_alone(logits, next[at], scores[at]);
+      else
+        score_both(reference->backend->logits(i), logits, next[at], scores[at]);
+    }
+  });
+  for (const Score& s : scores) {
+    sums.nll += s.nll;
+    sums.kl += s.kl;
+    sums.agreed += s.agreed;
   }
+  sums.scored += static_cast<int64_t>(scores.size());
 }
 
-Status score_window(Model& model, Model* reference, std::span<const int32_t> window, Sums& sums) {
+Status score_window(Model& model, Model* reference, std::span<const int32_t> window, ThreadPool& pool,
+                    Sums& sums) {
   const int64_t n_inputs = static_cast<int64_t>(window.size()) - 1;  // the last token is only scored
   int64_t step = std::min(model.extents.max_tokens, model.extents.max_outputs);
   if (reference != nullptr)
@@ -63,7 +82,7 @@ Status score_window(Model& model, Model* reference, std::span<const int32_t> win
     const Step run{window.subspan(at, n), first, std::span(rows).first(n)};
     RETURN_IF_ERROR(model.backend->run(run));
     if (reference != nullptr) RETURN_IF_ERROR(reference->backend->run(run));
-    score_rows(model, reference, window.subspan(at + 1, n), sums);
+    score_rows(model, reference, window.subspan(at + 1, n), pool, sums);
   }
   return {};
 }
@@ -89,7 +108,7 @@ Status check(const Model& model, const Model* reference, std::span<const int32_t
 }  // namespace
 
 Result<QualityReport> measure_quality(Model& model, Model* reference, std::span<const int32_t> tokens,
-                                      int64_t context,
+                                      int64_t context, ThreadPool& pool,
                                       const std::function<void(int64_t, int64_t)>& progress) {
   RETURN_IF_ERROR(check(model, reference, tokens, context));
   QualityReport report;
@@ -100,7 +119,7 @@ Result<QualityReport> measure_quality(Model& model, Model* reference, std::span<
     const std::span<const int32_t> window = tokens.subspan(at, std::min(length, tokens.size() - at));
     if (window.size() < 2) break;
     Sums sums;
-    RETURN_IF_ERROR(score_window(model, reference, window, sums));
+    RETURN_IF_ERROR(score_window(model, reference, window, pool, sums));
     report.window_nll.push_back(sums.nll / static_cast<double>(sums.scored));
     total.nll += sums.nll;
     total.kl += sums.kl;

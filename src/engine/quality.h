@@ -6,6 +6,7 @@
 #include <span>
 #include <vector>
 
+#include "base/parallel.h"
 #include "engine/model.h"
 
 namespace nutshell {
@@ -21,11 +22,11 @@ struct QualityReport {
 
 // Splits tokens into non-overlapping windows of `context` tokens (the last, shorter one counts when it has at
 // least two) and scores every position after a window's first. Both models must share the vocabulary and be
-// loaded with n_ctx >= context. progress(windows done, of all) may be empty.
-// Errors: no_generation (an embedding model), invalid_argument (fewer than two tokens, context < 2 or beyond
-// n_ctx, different vocabularies).
+// loaded with n_ctx >= context. pool: not in use meanwhile by others than the models. progress(windows done,
+// of all) may be empty. Errors: no_generation (an embedding model), invalid_argument (fewer than two tokens,
+// context < 2 or beyond n_ctx, different vocabularies).
 Result<QualityReport> measure_quality(Model& model, Model* reference, std::span<const int32_t> tokens,
-                                      int64_t context,
+                                      int64_t context, ThreadPool& pool,
                                       const std::function<void(int64_t, int64_t)>& progress = {});
 
 }  // namespace nutshell

@@ -23,8 +23,11 @@ Answer run_perplexity(const PerplexityCommand& command) {
     tokens = compress::frame_windows(tokens, command.context, {&bos, 1}, {});
   if (command.tokens > 0 && tokens.size() > static_cast<size_t>(command.tokens))
     tokens.resize(static_cast<size_t>(command.tokens));
+  const auto progress = [line = ProgressLine()](int64_t done, int64_t of) {
+    line("measuring", static_cast<double>(done) / static_cast<double>(of));
+  };
   ASSIGN_OR_RETURN(const QualityReport report,
-                   measure_quality(*model, reference.get(), tokens, command.context));
+                   measure_quality(*model, reference.get(), tokens, command.context, pool, progress));
   nlohmann::json answer{{"perplexity", report.perplexity}, {"scored", report.scored}};
   if (reference) {
     answer["mean_kl"] = report.mean_kl;

@@ -10,7 +10,7 @@ namespace nutshell {
 
 struct ProgressLine::State {
   using Clock = std::chrono::steady_clock;
-  Clock::time_point start = Clock::now(), stage_start = start;
+  Clock::time_point start = Clock::now(), stage_start = start, last = start;
   std::string stage;
   int shown = -1;  // tenths, where there is no terminal
   bool terminal = ::isatty(2) == 1, open = false;
@@ -22,11 +22,12 @@ struct ProgressLine::State {
     const auto time = Clock::now();
     if (now != stage) {
       stage = now;
-      stage_start = time;
+      stage_start = last;  // its first piece is done
       shown = -1;
       if (open) std::fputc('\n', stderr);
       open = false;
     }
+    last = time;
     const int tenths = static_cast<int>(10 * done);
     if (!terminal && tenths == shown) return;
     shown = tenths;

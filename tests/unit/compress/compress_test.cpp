@@ -224,18 +224,22 @@ TEST_CASE("compress: rows coded in several runs make up for each other's errors 
   const int64_t m = 48, n = 64;
   const Matrix g = random_matrix(30, m, 32), a = g.transpose() * g;
   const MetricFactor in = factor_metric(Matrix::Identity(n, n), 0);
-  const auto rows_in = [&](const std::vector<int64_t>& cuts) {
+  const auto rows_in = [&](const std::vector<int64_t>& cuts, ThreadPool* together = nullptr) {
     const RowFactor out = factor_outputs(a, {}, 0.01);
     Matrix w = random_matrix(m, n, 33);
     to_code_space(pool, 5, w);
     for (size_t i = 0; i + 1 < cuts.size(); ++i) {
       CodedMatrix coded = prepare_coded(3, w, cuts[i], cuts[i + 1] - cuts[i]);
       coded.scale = 0.5f;
-      quantize_rows(in, &out, cuts[i], cuts[i + 1], w, coded);
+      quantize_rows(in, &out, cuts[i], cuts[i + 1], w, coded, together);
     }
     return w;  // the errors
   };
   CHECK(rows_in({0, 16, 48}) == rows_in({0, 48}));
+  for (const int threads : {1, 2, 3, 5}) {
+    ThreadPool many(threads);
+    CHECK(rows_in({0, 48}, &many) == rows_in({0, 48}));
+  }
   // In another order the metric is that of the rows' places.
   std::vector<int32_t> backwards(static_cast<size_t>(m));
   for (int32_t i = 0; i < m; ++i) backwards[static_cast<size_t>(i)] = static_cast<int32_t>(m) - 1 - i;
@@ -336,7 +340,8 @@ TEST_CASE("compress: the engine runs the file, as far from the original as the r
     return loader.take();
   };
   const auto before = load(*bytes), after = load(test::Bytes(small.file.begin(), small.file.end()));
-  const auto quality = measure_quality(*after, before.get(), std::vector<int32_t>(random_tokens(128, 2)), 64);
+  const auto quality =
+      measure_quality(*after, before.get(), std::vector<int32_t>(random_tokens(128, 2)), 64, pool);
   REQUIRE_MESSAGE(quality.ok(), quality.status().message());
   // The engine rounds the original's inputs to 8 bits too, which the report's original does not.
   CHECK(quality->mean_kl == doctest::Approx(small.report.quality.mean_kl).epsilon(0.1));

@@ -166,7 +166,7 @@ TEST_CASE("who is asked for the wrong thing says what to do") {
 
   ThreadPool pool(1);
   const auto model = load_or_fail(pool, bert_folder());
-  CHECK(measure_quality(*model, nullptr, kIds, 5).status().code() == ErrorCode::no_generation);
+  CHECK(measure_quality(*model, nullptr, kIds, 5, pool).status().code() == ErrorCode::no_generation);
 }
 
 TEST_CASE("inspect plans as much memory for an embedding model as loading takes") {

@@ -100,7 +100,7 @@ void compare_perplexity(const char* variable, const std::string& name) {
   std::vector<int32_t> ids = windows_of(*model->tokenizer, golden);
   ids.resize(n * window);
 
-  const auto report = measure_quality(*model, nullptr, ids, static_cast<int64_t>(window));
+  const auto report = measure_quality(*model, nullptr, ids, static_cast<int64_t>(window), pool);
   REQUIRE_MESSAGE(report.ok(), report.status().message());
   CHECK(report->scored == static_cast<int64_t>(n * (window - 1)));
   REQUIRE(report->window_nll.size() == n);

@@ -1,6 +1,7 @@
-// Loop order: superrow, slice, step, group: weights stream once in memory order, 16 sums stay in registers. Tried and
-// lost: 4 or 8 superrows side by side, a slice each in turn. Reading alone is up to twice as fast so on an Intel server
-// (8.5 against 17 GB/s), but with the arithmetic between the loads decoding came out 0 to 25 % slower.
+// Loop order: superrow, slice, step, group: weights stream once in memory order, 16 sums stay in registers.
+// Tried and lost: 4 or 8 superrows side by side, a slice each in turn. Reading alone is up to twice as fast
+// so on an Intel server (8.5 against 17 GB/s), but with the arithmetic between the loads decoding came out 0
+// to 25 % slower.
 #include "kernels/matvec.h"
 
 #include <algorithm>

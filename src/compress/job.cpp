@@ -114,7 +114,7 @@ Steps CompressJob::analyse() {
   targets_ = choose_targets(source_.graph);
   analysis_ = no_analysis(source_.graph, targets_);
   mark_ = 0;
-  RUN_STEPS(mark_source(source_, mark_));
+  if (kept_) RUN_STEPS(mark_source(source_, mark_));  // reads all of it
   mark_ = mark_analysis(mark_, options_, calibration_);
   RUN_STEPS(recall_analysis());
   if (const auto& e = analysis_.errors;

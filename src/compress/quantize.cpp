@@ -64,6 +64,7 @@ struct RowCode {
 
 // The codes of a row at a unit of the tables' step.
 struct Try {
+  float unit = 0;
   std::vector<uint8_t> codes;
   Vector values;  // what they say
   Vector left;    // of the row in the metric, in the same unit
@@ -72,6 +73,7 @@ struct Try {
 void code_row(TrellisEncoder& encoder, const Vector& row, float unit, Try& out) {
   const auto size = static_cast<size_t>(row.size());
   const Vector scaled = row / unit;
+  out.unit = unit;
   encoder.encode({scaled.data(), size}, out.codes, {out.values.data(), size}, {out.left.data(), size});
 }
 
@@ -83,15 +85,14 @@ struct Choice {
 };
 
 // With y = row M, the sum d (t - a q)^2 is least at a = <t, q> / <q, q>.
-void consider(const Try& code, const Vector& in_metric, float unit, const MetricFactor& inputs,
-              Choice& best) {
-  const Vector t = in_metric / unit, q = t - code.left;
+void consider(const Try& code, const Vector& in_metric, const MetricFactor& inputs, Choice& best) {
+  const Vector t = in_metric / code.unit, q = t - code.left;
   const Eigen::Map<const Vector> d(inputs.d.data(), t.size());
   const Vector dq = q.cwiseProduct(d);
   const float a = std::clamp(dq.dot(t) / std::max(dq.dot(q), 1e-30f), 0.7f, 1.5f);
-  const Vector left = (t - a * q) * unit;
+  const Vector left = (t - a * q) * code.unit;
   const auto error = static_cast<double>(left.cwiseProduct(left).dot(d));
-  if (error < best.error) best = {&code, unit * a, error};
+  if (error < best.error) best = {&code, code.unit * a, error};
 }
 
 // Columns [begin, end) of `row` and what the errors of the rows before it leave them to aim at.
@@ -119,14 +120,13 @@ struct RowsAtWork {
   std::array<Try, kTries> tries;
 };
 
-// The row's codes and its error, out of its tries.
-void take_best(RowsAtWork& work, int64_t r, float sigma) {
+// The row's codes and its error, out of its tries; `tried`: it has some.
+void take_best(RowsAtWork& work, int64_t r, bool tried) {
   CodedMatrix& coded = work.coded;
   const float step = default_trellis(trellis_type(coded.bits)).step;
   Choice best;
-  for (int i = 0; sigma > 0 && i < kTries; ++i)
-    consider(work.tries[static_cast<size_t>(i)], work.in_metric,
-             kScales[coded.bits - kMinTrellisBits][i] * sigma, work.inputs, best);
+  if (tried)
+    for (const Try& each : work.tries) consider(each, work.in_metric, work.inputs, best);
   const int64_t at = r - coded.first_row, n = work.target.size();
   const uint16_t half = f32_to_f16(best.scale * step / coded.scale);
   coded.row_scales[static_cast<size_t>(at)] = half;
@@ -154,7 +154,7 @@ void code_rows(Worker& worker, RowsAtWork& work) {
       code_row(encoder, work.target, kScales[bits - kMinTrellisBits][i] * sigma,
                work.tries[static_cast<size_t>(i)]);
     worker.barrier();
-    if (worker.thread() == 0) take_best(work, r, sigma);
+    if (worker.thread() == 0) take_best(work, r, sigma > 0);
     worker.barrier();
   }
 }
@@ -175,7 +175,7 @@ void quantize_rows(const MetricFactor& inputs, const RowFactor* outputs, int64_t
                    Matrix& rotated, CodedMatrix& coded, ThreadPool* pool) {
   const int64_t n = rotated.cols();
   RowsAtWork work{inputs, outputs, begin, end, rotated, coded, Vector(n), {}, {}};
-  for (Try& each : work.tries) each = {std::vector<uint8_t>(static_cast<size_t>(n)), Vector(n), Vector(n)};
+  for (Try& each : work.tries) each = {0, std::vector<uint8_t>(static_cast<size_t>(n)), Vector(n), Vector(n)};
   if (pool != nullptr) return pool->run([&](Worker& worker) { code_rows(worker, work); });
   Worker alone;
   code_rows(alone, work);

@@ -6,6 +6,7 @@ top1_agreement, scored, imatrix}; the first one is the model itself.
 The importance matrix is what llama.cpp's own tool collects: the mean square of every input of a weight, over the calibration
 text, here gathered through the evaluation callback of the library.
 """
+import concurrent.futures
 import ctypes
 import json
 import os
@@ -119,26 +120,41 @@ def quantize(source, target, kind, imatrix, threads):
         raise RuntimeError(f"llama.cpp could not write {kind}")
 
 
-def log_softmax(logits):
-    shifted = logits - logits.max(axis=1, keepdims=True)
-    return shifted - np.log(np.exp(shifted).sum(axis=1, dtype=np.float64, keepdims=True)).astype(np.float32)
-
-
 class Score:
+    """Sums over the positions scored so far."""
+
     def __init__(self):
         self.nll = self.kl = 0.0
         self.agreed = self.scored = 0
 
-    def add(self, log_p, log_q, following):
-        rows = np.arange(len(following))
-        self.nll -= float(log_q[rows, following].sum(dtype=np.float64))
-        self.kl += float((np.exp(log_p) * (log_p - log_q)).sum(dtype=np.float64))
-        self.agreed += int((log_p.argmax(axis=1) == log_q.argmax(axis=1)).sum())
-        self.scored += len(following)
+    def add(self, nll, kl, agreed, scored):
+        self.nll += nll
+        self.kl += kl
+        self.agreed += agreed
+        self.scored += scored
 
     def row(self):
         return {"perplexity": float(np.exp(self.nll / self.scored)), "mean_kl": self.kl / self.scored,
                 "top1_agreement": self.agreed / self.scored, "scored": self.scored}
+
+
+def compare(p, q, following):
+    """What Score.add takes, of logits p of the original and q of another model, both [n, n_vocab] and finite. With logits less
+    their row's maximum KL is sum(exp(p) (p - q)) / Z_p - log Z_p + log Z_q: one exponential a value."""
+    p, q = p - p.max(axis=1, keepdims=True), q - q.max(axis=1, keepdims=True)
+    rows = np.arange(len(following))
+    log_zq = np.log(np.exp(q).sum(axis=1).astype(np.float64))
+    weights = np.exp(p)
+    zp = weights.sum(axis=1).astype(np.float64)
+    kl = (weights * (p - q)).sum(axis=1).astype(np.float64) / zp - np.log(zp) + log_zq
+    return float((log_zq - q[rows, following]).sum()), float(kl.sum()), int((p.argmax(axis=1) == q.argmax(axis=1)).sum()), len(rows)
+
+
+def compare_rows(threads, score, p, q, following):
+    """compare() in pieces that stay in the cache, shared out over the threads (numpy lets go of the lock inside)."""
+    few = max(1, (1 << 18) // p.shape[1])
+    for sums in threads.map(lambda at: compare(p[at:at + few], q[at:at + few], following[at:at + few]), range(0, len(following), few)):
+        score.add(*sums)
 
 
 def read(paths, limit=None):
@@ -170,16 +186,17 @@ def main():
         files[kind] = (path, Model(path, job["context"], job["threads"]))
         scores[kind] = Score()
     itself = Score()
+    threads = concurrent.futures.ThreadPoolExecutor(job["threads"])
     ids = original.tokenize(read(job["evaluation"]))[:job["tokens"]]
     for at in range(0, len(ids), job["context"]):
         window = ids[at:at + job["context"]]
         if len(window) < 2:
             break
         following = np.array(window[1:])
-        log_p = log_softmax(original.logits(window[:-1]))
-        itself.add(log_p, log_p, following)
+        logits = original.logits(window[:-1])
+        compare_rows(threads, itself, logits, logits, following)
         for kind, (_, model) in files.items():
-            scores[kind].add(log_p, log_softmax(model.logits(window[:-1])), following)
+            compare_rows(threads, scores[kind], logits, model.logits(window[:-1]), following)
         print(f"\rllama.cpp: {at + len(window)} of {len(ids)} tokens", end="", file=sys.stderr)
     print(file=sys.stderr)
     rows = [("original", job["model"], itself)] + [(k, files[k][0], scores[k]) for k in job["types"]]

@@ -164,7 +164,7 @@ bool thaw(std::span<const uint8_t> bytes, uint64_t mark, const Graph& graph,
 
 std::string moments_entry(const Graph& graph, const GatheredOf& of) {
   const std::string& weight = graph.weights[static_cast<size_t>(of.weight)].name;
-  return of.outputs ? "moments " + weight : std::string(kInputsEntry) + weight;
+  return (of.outputs ? "moments " : "inputs ") + weight;
 }
 
 uint64_t moments_bytes(int64_t n, int64_t most) {

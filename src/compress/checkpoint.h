@@ -30,9 +30,7 @@ std::vector<uint8_t> freeze(uint64_t mark, const Analysis& analysis);
 bool thaw(std::span<const uint8_t> bytes, uint64_t mark, const Graph& graph,
           const std::vector<Target>& targets, int64_t windows, Analysis& analysis);
 
-// The entry of moments, and the beginning of the names of those that only measuring needs: of each block the
-// sums and the lower triangle.
-inline constexpr std::string_view kInputsEntry = "inputs ";
+// The entry of moments: of each block the sums and the lower triangle.
 std::string moments_entry(const Graph& graph, const GatheredOf& of);
 uint64_t moments_bytes(int64_t n, int64_t most);
 std::vector<uint8_t> freeze(uint64_t mark, const Gathered& gathered);

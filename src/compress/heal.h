@@ -2,11 +2,11 @@
 // descent (Adam) on the KL divergence from the original's logits over calibration text; the codes stay, the
 // row scales and the vectors (norms, biases) move.
 //
-// The tables of the code do not: they are where they should be. For all 670 coded runs of SmolLM2 (53 MB, four
-// calibration windows, every eighth row) the best tables in the metric the codes were chosen in were solved
-// for by least squares. Free real entries would take 0.1 to 1.7 % off the error (means by width; the more the
-// fewer rows there are to fit), none of them more than 0.6 away from the integer it is, most less than 0.1;
-// no change of one or two entries by one lowers it at all, and kernels want integers.
+// The tables of the code do not: they are where they should be. For all 670 coded runs of SmolLM2 (53 MB,
+// four calibration windows, every eighth row) the best tables in the metric the codes were chosen in were
+// solved for by least squares. Free real entries would take 0.1 to 1.7 % off the error (means by width; the
+// more the fewer rows there are to fit), none of them more than 0.6 away from the integer it is, most less
+// than 0.1; no change of one or two entries by one lowers it at all, and kernels want integers.
 #pragma once
 
 #include "compress/source.h"

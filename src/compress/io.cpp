@@ -16,6 +16,9 @@ Status serve(const JobStep& step, const Io& io) {
       return io.checkpoint->load(std::string(step.name), step.target);
     case JobStep::Kind::keep:
       return io.checkpoint == nullptr ? Status() : io.checkpoint->save(std::string(step.name), step.bytes);
+    case JobStep::Kind::drop:
+      if (io.checkpoint != nullptr) io.checkpoint->drop(std::string(step.name));
+      return {};
     case JobStep::Kind::write:
       return io.write(step.bytes);
   }

@@ -28,6 +28,8 @@ class Checkpoint {
   virtual Status load(const std::string& name, std::span<uint8_t> target) = 0;
   // All or nothing, also when the process is killed meanwhile. io_error.
   virtual Status save(const std::string& name, std::span<const uint8_t> bytes) = 0;
+  // What cannot be deleted stays: it does no harm.
+  virtual void drop(const std::string& name) = 0;
 };
 
 // What steps may ask for; a part that is not there is not asked for (read, write) or done without.

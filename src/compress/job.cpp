@@ -121,6 +121,7 @@ Steps CompressJob::analyse() {
       std::any_of(e.begin(), e.end(), [](auto& rows) { return rows.empty(); }))
     RUN_STEPS(measure());
   analysed_ = true;
+  RUN_STEPS(drop_inputs());
   co_return Status();
 }
 
@@ -239,14 +240,32 @@ Steps CompressJob::keep_analysis() {
   co_return Status();
 }
 
+Steps CompressJob::drop_inputs() {
+  for (const GatheredOf& of : all_gathered(analysis_.statistics)) {
+    const std::string name = moments_entry(source_.graph, of);
+    if (!of.outputs && kept_ && kept_(name) > 0) co_yield drop_bytes(name);
+  }
+  co_return Status();
+}
+
+Steps CompressJob::drop_rows() {
+  for (const Target& t : targets_) {
+    const std::string name = rows_entry(t.name);
+    if (kept_ && kept_(name) > 0) co_yield drop_bytes(name);
+  }
+  co_return Status();
+}
+
 // All that coding needs is in memory.
 Steps CompressJob::prepare() {
   if (options_.data_free) co_return Status();
   if (source_.weights.empty()) RUN_STEPS(read_weights(source_));
   RUN_STEPS(recall_moments(false));
   const std::vector<GatheredOf> all = all_gathered(analysis_.statistics);
-  if (std::any_of(all.begin(), all.end(), [&](auto& of) { return of.outputs && !is_gathered(of); }))
+  if (std::any_of(all.begin(), all.end(), [&](auto& of) { return of.outputs && !is_gathered(of); })) {
     RUN_STEPS(measure());  // damaged
+    RUN_STEPS(drop_inputs());
+  }
   co_return Status();
 }
 
@@ -279,6 +298,7 @@ Steps CompressJob::write() {
   RUN_STEPS(file.write());
   if (const std::vector<uint8_t> rest(report_.bytes - file.bytes(), 0); !rest.empty())
     co_yield write_bytes(rest);
+  RUN_STEPS(drop_rows());
   after_ = {};
   co_return Status();
 }

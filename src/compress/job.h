@@ -58,15 +58,15 @@ class CompressJob {
   // Of all entries that are kept while a file of so many bytes is made, the most.
   uint64_t kept_bytes(uint64_t bytes) const;
 
-  // Fills the analysis, from where kept entries of the same source, texts and options end. After it those
-  // that begin with kInputsEntry are of no use.
+  // Fills the analysis, from where kept entries of the same source, texts and options end. Entries that only
+  // measuring needs are dropped at its end.
   Steps analyse();
   bool analysed() const { return analysed_; }
   // Precondition: analysed(). Errors: as check_size().
   Result<Prediction> predict(uint64_t bytes) const;
 
-  // Precondition of these: analysed(). The first byte is written when all else is done. Deterministic for a
-  // seed, whatever the pool. Errors: as check_size().
+  // Precondition of these: analysed(). The first byte is written when all else is done; then the entries of
+  // coded rows are dropped. Deterministic for a seed, whatever the pool. Errors: as check_size().
   Steps make(uint64_t bytes);
   // The smallest file found whose measured KL divergence is at most that; invalid_argument, naming what can
   // be had, where there is none.
@@ -90,6 +90,8 @@ class CompressJob {
   Steps prepare();
   Steps code(uint64_t bytes);
   Steps write();
+  Steps drop_inputs();
+  Steps drop_rows();
   Status share(uint64_t bytes, std::vector<Target>& targets, double& predicted_kl) const;
   uint64_t bytes_for(double predicted_kl) const;
   bool is_gathered(const GatheredOf& of) const;

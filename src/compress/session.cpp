@@ -53,6 +53,8 @@ json step_json(const JobStep& step) {
               {"name", step.name},
               {"length", step.bytes.size()},
               {"pointer", pointer_of(step.bytes.data())}};
+    case JobStep::Kind::drop:
+      return {{"state", "drop"}, {"name", step.name}};
     case JobStep::Kind::write:
       return {{"state", "write"}, {"length", step.bytes.size()}, {"pointer", pointer_of(step.bytes.data())}};
   }
@@ -243,18 +245,13 @@ CompressSession::Reply CompressSession::step() {
   if (steps_->next()) {
     const JobStep& step = steps_->step();
     if (step.kind == JobStep::Kind::keep) kept_[std::string(step.name)] = step.bytes.size();
+    if (step.kind == JobStep::Kind::drop) kept_.erase(std::string(step.name));
     return step_json(step);
   }
   const Status ended = steps_->status();
   steps_.reset();
   if (!ended.ok()) return ended;
-  forget(kInputsEntry);
-  if (under_way_.starts_with("make")) forget(rows_entry({}));
   return json{{"state", "done"}};
-}
-
-void CompressSession::forget(std::string_view beginning) {
-  std::erase_if(kept_, [&](const auto& entry) { return entry.first.starts_with(beginning); });
 }
 
 CompressSession::Reply CompressSession::result() const {

@@ -44,19 +44,16 @@ class CompressSession {
   Reply make(const nlohmann::json& request);  // {bytes}
   // {state:"work", stage, done, of} | {state:"read", file, offset, length, pointer} |
   // {state:"recall", name, length, pointer}: put those bytes at the address `pointer`, then the next step |
-  // {state:"keep", name, length, pointer} | {state:"write", length, pointer} | {state:"wait"} |
-  // {state:"done"}. After an error nothing is under way.
+  // {state:"keep", name, length, pointer} | {state:"drop", name} | {state:"write", length, pointer} |
+  // {state:"wait"} | {state:"done"}. After an error nothing is under way.
   Reply step();
-  // After make(). The end of analyse() and make() forgets the kept entries that begin with "inputs ", that of
-  // make() those with "rows " too: they are of no use any more, and the caller may delete them.
-  // {bytes, bitsPerWeight, predictedKl, meanKl, top1Agreement, perplexityBefore,
+  // After make(). {bytes, bitsPerWeight, predictedKl, meanKl, top1Agreement, perplexityBefore,
   // perplexityAfter}; null what is not known.
   Reply result() const;
 
  private:
   Steps read_header(std::vector<ModelFile> files);
   bool threads_are_late();
-  void forget(std::string_view beginning);
   Status read_texts(const nlohmann::json& request);
   CompressOptions options_of(const nlohmann::json& request) const;
   uint64_t engine_bytes(uint64_t file_bytes) const;

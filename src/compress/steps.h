@@ -24,6 +24,7 @@ struct JobStep {
     read,    // wants the bytes [offset, offset + target.size()) of a file of the model in `target`
     recall,  // wants the bytes that were kept under `name` in `target`
     keep,    // `bytes` are to be kept under `name`, all or nothing, in the place of what was there
+    drop,    // what is kept under `name` is of no use any more
     write,   // `bytes` are the next ones of the file that is made
   };
   Kind kind = Kind::worked;
@@ -46,6 +47,9 @@ inline JobStep recall_into(std::string_view name, std::span<uint8_t> target) {
 }
 inline JobStep keep_bytes(std::string_view name, std::span<const uint8_t> bytes) {
   return {JobStep::Kind::keep, Stage::coding, 0, 0, 0, 0, {}, name, bytes};
+}
+inline JobStep drop_bytes(std::string_view name) {
+  return {JobStep::Kind::drop, Stage::coding, 0, 0, 0, 0, {}, name, {}};
 }
 inline JobStep write_bytes(std::span<const uint8_t> bytes) {
   return {JobStep::Kind::write, Stage::writing, 0, 0, 0, 0, {}, {}, bytes};

@@ -16,26 +16,29 @@ constexpr uint32_t kBlock = 128, kBlocks = kInvalidByte / kBlock;
 
 class ClassTable {
  public:
+  // By ranges, not by characters: a browser runs this once, before it has optimised it.
   ClassTable() {
     constexpr size_t kRanges = std::size(kClassStarts);
-    size_t range = 0;
-    const auto advance = [&](uint32_t c) {
-      while (range + 1 < kRanges && kClassStarts[range + 1] >> 4 <= c) ++range;
-      return static_cast<uint8_t>(kClassStarts[range] & 0xF);
-    };
     std::array<uint16_t, 16> whole{};  // by class: 1 + the block that is all of it
+    size_t range = 0;                  // of the character looked at
+    const auto range_end = [&] { return range + 1 < kRanges ? kClassStarts[range + 1] >> 4 : kInvalidByte; };
     for (uint32_t b = 0; b < kBlocks; ++b) {
-      const uint32_t first = b * kBlock;
-      const uint8_t cls = advance(first);
-      const bool one = range + 1 == kRanges || kClassStarts[range + 1] >> 4 >= first + kBlock;
-      const auto next = static_cast<uint16_t>(classes_.size() / kBlock);
-      if (one && whole[cls] != 0) {
-        block_of_[b] = static_cast<uint16_t>(whole[cls] - 1);
+      const uint32_t first = b * kBlock, end = first + kBlock;
+      while (range_end() <= first) ++range;
+      const bool one = range_end() >= end;
+      uint16_t& same = whole[kClassStarts[range] & 0xF];
+      if (one && same != 0) {
+        block_of_[b] = static_cast<uint16_t>(same - 1);
         continue;
       }
-      if (one) whole[cls] = static_cast<uint16_t>(next + 1);
-      block_of_[b] = next;
-      for (uint32_t c = first; c < first + kBlock; ++c) classes_.push_back(advance(c));
+      block_of_[b] = static_cast<uint16_t>(classes_.size() / kBlock);
+      if (one) same = static_cast<uint16_t>(block_of_[b] + 1);
+      for (uint32_t c = first; c < end;) {
+        const uint32_t to = std::min(range_end(), end);
+        classes_.insert(classes_.end(), to - c, static_cast<uint8_t>(kClassStarts[range] & 0xF));
+        c = to;
+        if (c < end) ++range;
+      }
     }
   }
   CharClass of(uint32_t c) const {

@@ -67,6 +67,8 @@ Status FolderCheckpoint::save(const std::string& name, std::span<const uint8_t> 
   return std::rename(partial.c_str(), path.c_str()) == 0 ? Status() : failed(path);
 }
 
+void FolderCheckpoint::drop(const std::string& name) { std::remove(path_of(name).c_str()); }
+
 void FolderCheckpoint::remove() {
   std::error_code ignored;
   std::filesystem::remove_all(folder_, ignored);

@@ -14,6 +14,7 @@ class FolderCheckpoint : public compress::Checkpoint {
   uint64_t size(const std::string& name) override;
   Status load(const std::string& name, std::span<uint8_t> target) override;
   Status save(const std::string& name, std::span<const uint8_t> bytes) override;
+  void drop(const std::string& name) override;
   ~FolderCheckpoint() override;
   FolderCheckpoint(const FolderCheckpoint&) = delete;
   FolderCheckpoint& operator=(const FolderCheckpoint&) = delete;

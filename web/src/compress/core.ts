@@ -69,6 +69,7 @@ export type CoreStep =
   | ({ state: 'read'; file: number; offset: number } & Place)
   | ({ state: 'recall'; name: string } & Place)
   | ({ state: 'keep'; name: string } & Place)
+  | { state: 'drop'; name: string }
   | ({ state: 'write' } & Place)
   | { state: 'wait' } // for threads that have not begun: call again in some milliseconds
   | { state: 'done' };

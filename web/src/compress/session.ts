@@ -100,7 +100,6 @@ export class CompressSession implements Handlers<CompressCalls> {
         core.analyse();
         await this.drive('analyse', context);
         this.analysed = true;
-        await this.drop(folder, 'inputs ');
         if (state.bytes === null) state.done = 1;
         await folder.save({ ...state, lastUsed: this.deps.now() });
       }
@@ -264,6 +263,8 @@ export class CompressSession implements Handlers<CompressCalls> {
       await opened!.folder.read(step.name, core.heap(step.pointer, step.length));
     } else if (step.state === 'keep') {
       await opened!.folder.keep(step.name, core.heap(step.pointer, step.length));
+    } else if (step.state === 'drop') {
+      await opened!.folder.drop(step.name);
     } else if (step.state === 'write') {
       await this.write(core.heap(step.pointer, step.length), opened!);
     }
@@ -306,14 +307,7 @@ export class CompressSession implements Handlers<CompressCalls> {
     await models.save(record);
     Object.assign(state, { bytes: null, done: 1 });
     await folder.save({ ...state, lastUsed: this.deps.now() });
-    // Of a size that is made only what the measuring gave is of use.
-    await this.drop(folder, 'rows ', 'inputs ');
     return record;
-  }
-
-  /** Entries that the core has forgotten. */
-  private async drop(folder: StateFolder, ...beginnings: string[]): Promise<void> {
-    for (const name of [...folder.kept.keys()]) if (beginnings.some((each) => name.startsWith(each))) await folder.drop(name);
   }
 
   /** What was written of a file that will not be completed now. */

@@ -70,9 +70,10 @@ export class Engine {
     };
     const request = { texts: [...texts] };
     try {
-      const reply = await this.enqueue(stopper.signal, () => this.client.call('embed', request, { onEvent, signal: stopper.signal }));
+      const { vectors, used } = await this.enqueue(stopper.signal, () => this.client.call('embed', request, { onEvent, signal: stopper.signal }));
+      this.currentInfo = { ...this.currentInfo, ...used };
       throwIfAborted(stopper.signal);
-      return reply;
+      return vectors;
     } catch (error) {
       throw thrown.length > 0 ? thrown[0] : error;
     } finally {
@@ -136,9 +137,9 @@ export class Engine {
     };
     const ended = this.enqueue(stopper.signal, async () => {
       const request = { prompt, options: rest, logprobs: onToken !== undefined };
-      const { timings, memoryBytes, threads } = await this.client.call('run', request, { onEvent, signal: stopper.signal });
+      const { timings, used } = await this.client.call('run', request, { onEvent, signal: stopper.signal });
       this.currentTimings = timings;
-      this.currentInfo = { ...this.currentInfo, memoryBytes, threads };
+      this.currentInfo = { ...this.currentInfo, ...used };
     });
     ended.then(() => pieces.end(), (error: unknown) => pieces.end(error));
     try {

@@ -6,7 +6,7 @@ import { Meter } from './fetch/meter.ts';
 import { ModelFiles } from './fetch/files.ts';
 import type { Outcome, SourceDeps } from './fetch/source.ts';
 import { decide, type Capabilities, type Decision } from './platform.ts';
-import type { Calls, Prompt, RenderOptions } from './rpc/protocol.ts';
+import type { Calls, Prompt, RenderOptions, Used } from './rpc/protocol.ts';
 import type { HandlerContext, Handlers } from './rpc/server.ts';
 import { ChatTemplate } from './text/template.ts';
 import { makeSplitter, type Splitter, thinkingOf } from './text/thinking.ts';
@@ -73,12 +73,11 @@ export class Session implements Handlers {
         logprobs: request.logprobs,
       });
       const { finish, end } = await this.pull(core, signal, emit, splitter);
-      const { memoryBytes, threads } = core.info();
-      return { timings: { ...end, finish }, memoryBytes, threads };
+      return { timings: { ...end, finish }, used: usedBy(core) };
     });
   };
 
-  embed = ({ texts }: Request<'embed'>, { signal, emit }: HandlerContext<'embed'>): Promise<Embeddings> => {
+  embed = ({ texts }: Request<'embed'>, { signal, emit }: HandlerContext<'embed'>): Promise<Calls['embed']['reply']> => {
     return this.alone(async ({ core }) => {
       const all: Embeddings = { embeddings: [], tokens: [], truncated: [] };
       for (const text of texts) {
@@ -90,7 +89,7 @@ export class Session implements Handlers {
         emit({ doneTexts: all.tokens.length, totalTexts: texts.length });
         await this.deps.breathe();
       }
-      return all;
+      return { vectors: all, used: usedBy(core) };
     });
   };
 
@@ -232,6 +231,11 @@ export class Session implements Handlers {
     if (rest && (rest.text || rest.reasoning)) emit({ kind: 'text', ...rest });
     return { finish, end: core.generateEnd() };
   }
+}
+
+function usedBy(core: Core): Used {
+  const { memoryBytes, threads } = core.info();
+  return { memoryBytes, threads };
 }
 
 type Emit = HandlerContext<'run'>['emit'];

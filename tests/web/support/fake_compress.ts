@@ -106,8 +106,8 @@ export class FakeCompress implements CompressModule {
       yield { state: 'work', stage: 'weighing', done: 1, of: 1 };
       yield this.keep('analysis', new Uint8Array(kWindows + 1).fill(9));
     }
-    this.kept.delete('inputs w');
     this.analysed = true;
+    if (this.kept.has('inputs w')) yield this.drop('inputs w');
   }
 
   private *write(bytes: number): Generator<Record<string, unknown>, void> {
@@ -131,7 +131,7 @@ export class FakeCompress implements CompressModule {
       yield this.place({ state: 'write' }, each);
     }
     this.size = each * kParts;
-    for (const name of [...this.kept.keys()]) if (name.startsWith('rows ')) this.kept.delete(name);
+    for (const name of [...this.kept.keys()]) if (name.startsWith('rows ')) yield this.drop(name);
   }
 
   private heap(length: number): Uint8Array {
@@ -146,6 +146,11 @@ export class FakeCompress implements CompressModule {
     this.heap(data.length).set(data);
     this.kept.set(name, data.length);
     return this.place({ state: 'keep', name }, data.length);
+  }
+
+  private drop(name: string): Record<string, unknown> {
+    this.kept.delete(name);
+    return { state: 'drop', name };
   }
 
   private answer(reply: Record<string, unknown>): string {

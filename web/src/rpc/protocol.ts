@@ -34,10 +34,13 @@ export interface EmbedEvent {
   totalTexts: number;
 }
 
+/** What of EngineInfo a call may change. */
+export type Used = Pick<EngineInfo, 'memoryBytes' | 'threads'>;
+
 export interface Calls {
   load: { request: LoadRequest; reply: EngineInfo; event: LoadProgress };
-  run: { request: RunRequest; reply: { timings: Timings; memoryBytes: number; threads: number }; event: RunEvent };
-  embed: { request: { texts: string[] }; reply: Embeddings; event: EmbedEvent };
+  run: { request: RunRequest; reply: { timings: Timings; used: Used }; event: RunEvent };
+  embed: { request: { texts: string[] }; reply: { vectors: Embeddings; used: Used }; event: EmbedEvent };
   render: { request: { messages: ChatMessage[]; options?: RenderOptions }; reply: { text: string }; event: never };
   tokenize: { request: { text: string; special: boolean }; reply: { ids: number[] }; event: never };
   /** Frees what the worker holds and ends its threads, so that it can be terminated at once. */

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cstring>
 
 #include "text/utf8.h"
 
@@ -21,6 +22,7 @@ class ClassTable {
     constexpr size_t kRanges = std::size(kClassStarts);
     std::array<uint16_t, 16> whole{};  // by class: 1 + the block that is all of it
     size_t range = 0;                  // of the character looked at
+    classes_.reserve(256 * kBlock);    // Unicode 15 has 255 of them
     const auto range_end = [&] { return range + 1 < kRanges ? kClassStarts[range + 1] >> 4 : kInvalidByte; };
     for (uint32_t b = 0; b < kBlocks; ++b) {
       const uint32_t first = b * kBlock, end = first + kBlock;
@@ -33,9 +35,11 @@ class ClassTable {
       }
       block_of_[b] = static_cast<uint16_t>(classes_.size() / kBlock);
       if (one) same = static_cast<uint16_t>(block_of_[b] + 1);
+      classes_.resize(classes_.size() + kBlock);
+      uint8_t* const block = classes_.data() + classes_.size() - kBlock;
       for (uint32_t c = first; c < end;) {
         const uint32_t to = std::min(range_end(), end);
-        classes_.insert(classes_.end(), to - c, static_cast<uint8_t>(kClassStarts[range] & 0xF));
+        std::memset(block + (c - first), static_cast<int>(kClassStarts[range] & 0xF), to - c);
         c = to;
         if (c < end) ++range;
       }

@@ -22,7 +22,7 @@ class ClassTable {
     constexpr size_t kRanges = std::size(kClassStarts);
     std::array<uint16_t, 16> whole{};  // by class: 1 + the block that is all of it
     size_t range = 0;                  // of the character looked at
-    classes_.reserve(256 * kBlock);    // Unicode 15 has 255 of them
+    classes_.reserve(256 * kBlock);    // Unicode 16 has 255 of them
     const auto range_end = [&] { return range + 1 < kRanges ? kClassStarts[range + 1] >> 4 : kInvalidByte; };
     for (uint32_t b = 0; b < kBlocks; ++b) {
       const uint32_t first = b * kBlock, end = first + kBlock;

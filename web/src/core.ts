@@ -2,6 +2,7 @@
 // loading.
 import type { CoreOptions } from './generated/options.ts';
 import type { Decision } from './platform.ts';
+import type { Timings } from './types.ts';
 import { importModule, startModule, WasmModule, type BoundModule, type ModuleFactory } from './wasm_module.ts';
 
 /** The engine's module, as far as it is used. */
@@ -55,16 +56,8 @@ export type GenerateStep =
   | { state: 'token'; id: number; text: string; logprob: number; finish: null | 'stop' | 'length' }
   | { state: 'done'; finish: 'stop' | 'length'; text: string };
 
-export interface CoreTimings {
-  promptTokens: number;
-  cachedTokens: number;
-  prefillMs: number;
-  tokens: number;
-  tokenIds: number[];
-  decodeMs: number;
-  draftedTokens: number;
-  acceptedTokens: number;
-}
+/** What the core says of a call; why it ended is known outside. */
+export type CoreTimings = Omit<Timings, 'finish'>;
 
 export class Core extends WasmModule<CoreModule> {
   /** Instantiates the module and its threads. Errors: `worker_failed`, `out_of_memory`. */

@@ -35,15 +35,6 @@ constexpr HfKey kKeys[] = {
     {"attn_logit_softcapping", "attn_logit_softcapping"},
     {"final_logit_softcapping", "final_logit_softcapping"},
 };
-constexpr HfTensor kTensors[] = {
-    {"norm.weight", "output_norm.weight", TensorTransform::plus_one},
-    {"layers.{l}.input_layernorm.weight", "blk.{l}.attn_norm.weight", TensorTransform::plus_one},
-    {"layers.{l}.post_attention_layernorm.weight", "blk.{l}.post_attention_norm.weight",
-     TensorTransform::plus_one},
-    {"layers.{l}.pre_feedforward_layernorm.weight", "blk.{l}.ffn_norm.weight", TensorTransform::plus_one},
-    {"layers.{l}.post_feedforward_layernorm.weight", "blk.{l}.post_ffw_norm.weight",
-     TensorTransform::plus_one},
-};
 
 Status translate(const HfConfig& config, HfModel& out) {
   RETURN_IF_ERROR(check_attention_scalar(config, kLayers27B));
@@ -52,8 +43,7 @@ Status translate(const HfConfig& config, HfModel& out) {
 
 constexpr HfDef kHf = {.classes = kClasses,
                        .keys = kKeys,
-                       .tensors = kTensors,
-                       .base = &hf_decoder,
+                       .base = &hf_gemma,
                        .activations = kHfGeluTanh,
                        .tied = true,
                        .translate = &translate};

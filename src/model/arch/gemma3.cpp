@@ -38,13 +38,6 @@ constexpr HfKey kKeys[] = {{"final_logit_softcapping", "final_logit_softcapping"
 constexpr HfTensor kTensors[] = {
     {"layers.{l}.self_attn.q_norm.weight", "blk.{l}.attn_q_norm.weight", TensorTransform::plus_one},
     {"layers.{l}.self_attn.k_norm.weight", "blk.{l}.attn_k_norm.weight", TensorTransform::plus_one},
-    {"norm.weight", "output_norm.weight", TensorTransform::plus_one},
-    {"layers.{l}.input_layernorm.weight", "blk.{l}.attn_norm.weight", TensorTransform::plus_one},
-    {"layers.{l}.post_attention_layernorm.weight", "blk.{l}.post_attention_norm.weight",
-     TensorTransform::plus_one},
-    {"layers.{l}.pre_feedforward_layernorm.weight", "blk.{l}.ffn_norm.weight", TensorTransform::plus_one},
-    {"layers.{l}.post_feedforward_layernorm.weight", "blk.{l}.post_ffw_norm.weight",
-     TensorTransform::plus_one},
 };
 
 Status translate(const HfConfig& config, HfModel& out) {
@@ -63,7 +56,7 @@ Status translate(const HfConfig& config, HfModel& out) {
 constexpr HfDef kHf = {.classes = kClasses,
                        .keys = kKeys,
                        .tensors = kTensors,
-                       .base = &hf_decoder,
+                       .base = &hf_gemma,
                        .activations = kHfGeluTanh,
                        .tied = true,
                        .translate = &translate};

@@ -102,6 +102,17 @@ Status translate(const HfConfig& config, HfModel& out) {
   return add_hf_rope(config, head_dim, out);
 }
 
+// Gemma multiplies by 1 + weight, and norms what each half of a layer adds too.
+constexpr HfTensor kGemmaNorms[] = {
+    {"norm.weight", "output_norm.weight", TensorTransform::plus_one},
+    {"layers.{l}.input_layernorm.weight", "blk.{l}.attn_norm.weight", TensorTransform::plus_one},
+    {"layers.{l}.post_attention_layernorm.weight", "blk.{l}.post_attention_norm.weight",
+     TensorTransform::plus_one},
+    {"layers.{l}.pre_feedforward_layernorm.weight", "blk.{l}.ffn_norm.weight", TensorTransform::plus_one},
+    {"layers.{l}.post_feedforward_layernorm.weight", "blk.{l}.post_ffw_norm.weight",
+     TensorTransform::plus_one},
+};
+
 }  // namespace
 
 std::string hf_rope_path(const HfConfig& config, const std::string& layers) {
@@ -187,5 +198,6 @@ Status refuse_sliding_window(const HfConfig& config, std::string_view key) {
 
 extern const HfDef hf_layers = {.classes = {}, .prefix = "model.", .keys = kKeys, .tensors = kTensors};
 extern const HfDef hf_decoder = {.classes = {}, .base = &hf_layers, .translate = &translate};
+extern const HfDef hf_gemma = {.classes = {}, .tensors = kGemmaNorms, .base = &hf_decoder};
 
 }  // namespace nutshell

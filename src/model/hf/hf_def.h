@@ -56,8 +56,9 @@ struct HfDef {
   Status (*translate)(const HfConfig& config, HfModel& out) = nullptr;
 };
 
-// Llama-like decoders: keys and tensors; hf_decoder also has the rotary settings.
-extern const HfDef hf_layers, hf_decoder;
+// Llama-like decoders: keys and tensors; hf_decoder also has the rotary settings, hf_gemma the norms of
+// Gemma.
+extern const HfDef hf_layers, hf_decoder, hf_gemma;
 inline constexpr std::string_view kHfSilu[] = {"silu"};
 inline constexpr std::string_view kHfGeluTanh[] = {"gelu_pytorch_tanh"};
 // Where the rotary settings of layers of a type ("full_attention") stand, with a dot at the end: transformers

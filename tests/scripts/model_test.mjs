@@ -114,8 +114,9 @@ async function start(...args) {
   return { list, standard, end, said: () => said, pid: child.pid };
 }
 
+/** Waits for what is sure to come: for long, since the compressor has the lowest priority and a test machine may be busy. */
 async function until(probe, what) {
-  for (let i = 0; i < 200; i++) {
+  for (let i = 0; i < 1200; i++) {
     if (await probe()) return;
     await sleep(50);
   }

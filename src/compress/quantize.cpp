@@ -54,14 +54,6 @@ constexpr int kTries = 3;
 constexpr float kScales[][kTries] = {{0.98f, 1.04f, 1.10f}, {0.95f, 1.01f, 1.07f}, {0.92f, 0.98f, 1.04f}};
 static_assert(std::size(kScales) == kMaxTrellisBits - kMinTrellisBits + 1);
 
-// A row's codes; values = what they say under scale, in units of the tables' step.
-struct RowCode {
-  std::vector<uint8_t> codes;
-  Vector values;
-  float scale = 0;
-  double error = 1e300;  // in the metric of the columns
-};
-
 // The codes of a row at a unit of the tables' step.
 struct Try {
   float unit = 0;

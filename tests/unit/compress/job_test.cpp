@@ -57,8 +57,8 @@ struct Device {
         kept[std::string(step.name)].assign(step.bytes.begin(), step.bytes.end());
         break;
       case JobStep::Kind::drop:
-        CHECK_MESSAGE(kept.contains(std::string(step.name)), step.name);
-        dropped.insert(kept.extract(std::string(step.name)));
+        REQUIRE_MESSAGE(kept.contains(std::string(step.name)), step.name);
+        dropped[std::string(step.name)] = std::move(kept.extract(std::string(step.name)).mapped());
         break;
       case JobStep::Kind::write:
         file.insert(file.end(), step.bytes.begin(), step.bytes.end());
